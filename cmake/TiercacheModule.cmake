@@ -1,0 +1,56 @@
+# tiercache_module(NAME [SOURCES ...] [PUBLIC deps...] [PRIVATE deps...])
+#
+# Makes two builds of one module: tiercache_NAME (alias tiercache::NAME), the one that ships, and tiercache_NAME_lab
+# (alias tiercache::NAME_lab), the same sources with TIERCACHE_LAB: remedies can be switched off and threads held at pause
+# points. Tests and the demo link the lab build; bench, examples and users link the other. A dep that is a module of ours is
+# named without its prefix ("base"), and each build links the same build of it.
+include(GNUInstallDirs)
+
+set(TIERCACHE_MODULES base l1 l2 invalidation core metrics)
+
+function(tiercache_warnings target)
+  target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor -Wold-style-cast
+    -Wcast-align -Woverloaded-virtual)
+  if(TIERCACHE_WERROR)
+    target_compile_options(${target} PRIVATE -Werror)
+  endif()
+endfunction()
+
+function(tiercache_module name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
+  foreach(suffix "" "_lab")
+    set(target tiercache_${name}${suffix})
+    if(ARG_SOURCES)
+      add_library(${target} STATIC ${ARG_SOURCES})
+      set(scope PUBLIC)
+      tiercache_warnings(${target})
+      target_include_directories(${target} PRIVATE "${CMAKE_CURRENT_SOURCE_DIR}/src")
+    else()
+      add_library(${target} INTERFACE)
+      set(scope INTERFACE)
+    endif()
+    add_library(tiercache::${name}${suffix} ALIAS ${target})
+    target_compile_features(${target} ${scope} cxx_std_20)
+    target_include_directories(${target} ${scope}
+      "$<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/include>" "$<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>")
+    set_target_properties(${target} PROPERTIES EXPORT_NAME ${name} POSITION_INDEPENDENT_CODE ON)
+    if(suffix)
+      target_compile_definitions(${target} ${scope} TIERCACHE_LAB)
+      set_target_properties(${target} PROPERTIES EXCLUDE_FROM_ALL ON)
+    endif()
+    foreach(visibility PUBLIC PRIVATE)
+      if(NOT ARG_SOURCES)
+        set(link_scope INTERFACE)
+      else()
+        set(link_scope ${visibility})
+      endif()
+      foreach(dep ${ARG_${visibility}})
+        if(dep IN_LIST TIERCACHE_MODULES)
+          target_link_libraries(${target} ${link_scope} tiercache_${dep}${suffix})
+        else()
+          target_link_libraries(${target} ${link_scope} ${dep})
+        endif()
+      endforeach()
+    endforeach()
+  endforeach()
+endfunction()

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <random>
+#include <string_view>
+
+namespace tiercache {
+
+/// L1's hash: XXH3-64 keyed by a seed that is random for each process and mixed with the view, so that a flood of colliding
+/// keys cannot be prepared outside and equal keys of two views differ. Never leaves the process. Wait-free, O(key).
+[[nodiscard]] inline std::uint64_t local_hash(std::string_view key, std::uint64_t seed) noexcept {
+  return XXH3_64bits_withSeed(key.data(), key.size(), seed);
+}
+
+/// The wire hash of a physical key: XXH3-128, unkeyed, fixed for ever; in canonical (big-endian) bytes in the envelope.
+struct WireHash {
+  std::uint64_t high = 0;
+  std::uint64_t low = 0;
+  friend bool operator==(const WireHash&, const WireHash&) = default;
+};
+[[nodiscard]] inline WireHash wire_hash(std::string_view physical_key) noexcept {
+  const XXH128_hash_t h = XXH3_128bits(physical_key.data(), physical_key.size());
+  return {h.high64, h.low64};
+}
+
+/// The checksum of envelopes. Guards against accident, not against an attacker.
+[[nodiscard]] inline std::uint32_t checksum32(std::string_view head, std::string_view body) noexcept {
+  const std::uint64_t first = XXH3_64bits(head.data(), head.size());
+  return static_cast<std::uint32_t>(XXH3_64bits_withSeed(body.data(), body.size(), first));
+}
+
+/// A 64-bit finaliser (bijective).
+[[nodiscard]] constexpr std::uint64_t mix64(std::uint64_t x) noexcept {
+  x ^= x >> 32;
+  x *= 0xd6e8feb86659fd93ULL;
+  x ^= x >> 32;
+  x *= 0xd6e8feb86659fd93ULL;
+  x ^= x >> 32;
+  return x;
+}
+
+/// Unpredictable 64 bits: origin ids, epochs, seeds. Blocking (reads the system's entropy); not for hot paths.
+[[nodiscard]] inline std::uint64_t random_u64() {
+  std::random_device device;
+  return (static_cast<std::uint64_t>(device()) << 32) ^ device();
+}
+
+}  // namespace tiercache

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// Not installed. The switches of the test build and the demo's: each takes one remedy out, so that a test can show that the
+// remedy is what keeps it green; and pause points, at which a test may hold a thread. In the shipped build all of it is constant
+// false or nothing, and the optimiser removes it.
+#pragma once
+
+#ifdef TIERCACHE_LAB
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <string_view>
+#endif
+
+namespace tiercache::lab {
+
+enum class Remedy : unsigned {
+  lease,              ///< lease fill: the token check
+  fence,              ///< L1 commit: the check of the key's invalidation counter
+  heartbeat,          ///< validity lapses; silence is a gap
+  generation,         ///< a bump on reconnect, gap, regression and new run id
+  atomic_write,       ///< one script numbers, announces and stores
+  own_echo,           ///< an own write's echo, already applied, leaves later fills alone
+  flight_detach,      ///< an invalidation or own write detaches the key's flight
+  reply_close,        ///< a connection whose reply timed out is closed, never reused
+  epoch_distrust,     ///< entries written under another log epoch are a miss, where asked
+  clock_on_read,      ///< the coarse clock is read on every hit, after validity was loaded
+  envelope_check,     ///< the envelope's key hash and checksum
+  version_check,      ///< a versioned put compares versions
+};
+
+#ifdef TIERCACHE_LAB
+
+inline std::atomic<std::uint32_t> ablated_mask{0};
+[[nodiscard]] inline bool ablated(Remedy r) noexcept {
+  return (ablated_mask.load(std::memory_order_relaxed) >> static_cast<unsigned>(r)) & 1U;
+}
+inline void ablate(Remedy r, bool on = true) noexcept {
+  const std::uint32_t bit = 1U << static_cast<unsigned>(r);
+  if (on) ablated_mask.fetch_or(bit);
+  else ablated_mask.fetch_and(~bit);
+}
+
+/// Places between two steps of the protocol. `key` is the physical key (bus points: the channel).
+enum class Point : unsigned {
+  l2_reply_to_l1_commit,   ///< an L2 answer is decoded, nothing is committed to L1 yet
+  load_to_lease_fill,      ///< the loader returned, the fill was not sent yet
+  validity_to_probe,       ///< coherence was found valid, L1 was not probed yet
+  write_reply_to_erase,    ///< a write was answered, the local erase has not happened
+  publish_to_store,        ///< between the announcement and the store when atomic_write is ablated
+  bus_message,             ///< a bus message was read, not applied
+};
+using Hook = std::function<void(Point, std::string_view key)>;
+/// Set before the threads that pass the points are started, cleared after they ended. Shared by all stores of the process.
+inline Hook hook;
+inline void point(Point p, std::string_view key) {
+  if (hook) hook(p, key);
+}
+
+/// Faults of the bus reader, per process: `bus_reader_stopped` holds it with its socket open; `bus_link_cut` closes the socket
+/// and refuses to connect while it stands.
+inline std::atomic<bool> bus_reader_stopped{false};
+inline std::atomic<bool> bus_link_cut{false};
+
+#else
+
+[[nodiscard]] constexpr bool ablated(Remedy) noexcept { return false; }
+
+#endif
+
+}  // namespace tiercache::lab
+
+#ifdef TIERCACHE_LAB
+#define TIERCACHE_LAB_POINT(p, key) ::tiercache::lab::point(::tiercache::lab::Point::p, (key))
+#else
+#define TIERCACHE_LAB_POINT(p, key) static_cast<void>(0)
+#endif

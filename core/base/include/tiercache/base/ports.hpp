@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the facade needs of a remote store and of a bus, in bytes. l2 implements RemotePort, invalidation implements BusPort,
+// core implements BusSink; tests put fakes behind the same three and nowhere else.
+#pragma once
+
+#include <tiercache/base/clock.hpp>
+#include <tiercache/base/error.hpp>
+#include <tiercache/base/stats.hpp>
+
+#include <coroutine>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace tiercache {
+
+/// Part of the key space that has one message stream, one sequence and one generation. Standalone Redis: shard 0 only.
+using ShardId = std::uint16_t;
+
+enum class RemoteOp : std::uint8_t {
+  get,            ///< keys[..] -> values[..]
+  exists,         ///< keys[..] -> count
+  put,            ///< keys[0], head, payload, ttl_ms, if_newer, write_id: numbers, announces and stores atomically; displaces leases
+  erase,          ///< keys[..] (one shard), write_id: deletes, numbers and announces atomically, ONE message; displaces leases -> count
+  lease_get,      ///< keys[0], token, lease_ms, ignore_value: value, or the lease, or who-waits
+  lease_fill,     ///< keys[0], token, head, payload, ttl_ms: stores only while the lease is the token's -> applied
+  lease_renew,    ///< keys[0], token, lease_ms -> applied
+  lease_release,  ///< keys[0], token -> applied
+  remove_if,      ///< keys[0], payload = exact bytes: deletes only if these bytes stand there (poisoned values) -> applied
+  clear,          ///< type: announce, delete every key of the type (SCAN, bounded batches), announce again
+  heartbeat,      ///< beat: the writing heartbeat; carries the last sequence number
+  ping,           ///< PING
+};
+
+struct RemoteRequest {
+  RemoteOp op = RemoteOp::ping;
+  ShardId shard = 0;
+  std::span<const std::string> keys;  ///< physical keys, all of one shard
+  std::string_view head;              ///< envelope head without its epoch field (envelope.hpp)
+  std::string_view payload;
+  std::string_view token;             ///< lease token
+  std::string_view type;              ///< view name (clear)
+  std::int64_t ttl_ms = 0;            ///< 0: does not expire
+  std::int64_t lease_ms = 0;
+  std::uint64_t write_id = 0;         ///< the origin's number of this write; comes back in its announcement
+  std::uint64_t beat = 0;             ///< heartbeat number
+  std::uint64_t version = 0;          ///< put: the value's version, also carried in the announcement
+  bool if_newer = false;              ///< put: store only if `version` is above the stored one
+  bool ignore_value = false;          ///< lease_get: ask for the lease although a value stands (it could not be used)
+  Deadline deadline = Deadline::never();
+};
+
+struct RemoteValue {
+  std::string bytes;
+  std::int64_t ttl_ms = -1;  ///< time to live that was left; -1: does not expire
+};
+
+enum class LeaseState : std::uint8_t {
+  none,     ///< a value came, no lease was asked for
+  granted,  ///< the lease is the caller's
+  held,     ///< another holds it
+};
+
+struct RemoteReply {
+  std::optional<Error> error;  ///< unavailable, deadline_exceeded (nothing was sent), outcome_unknown, refused, superseded, bad_data
+  std::vector<std::optional<RemoteValue>> values;
+  LeaseState lease = LeaseState::none;
+  std::int64_t count = 0;
+  bool applied = false;
+};
+
+/// The remote store. Thread-safe. Implementations never throw and never block past request.deadline.
+class RemotePort {
+ public:
+  virtual ~RemotePort() = default;
+
+  /// Runs `request`. True: `reply` is filled already. False: it will be filled later and `resume` resumed exactly once, on a
+  /// thread of the implementation. Both references must live until then. A null `resume` demands completion before the return.
+  virtual bool start(const RemoteRequest& request, RemoteReply& reply, std::coroutine_handle<> resume) noexcept = 0;
+
+  /// True while at least one connection works. A lock-free read.
+  [[nodiscard]] virtual bool available() const noexcept = 0;
+  [[nodiscard]] virtual RemoteStats stats() const = 0;
+
+  /// Fails what runs and what comes with Errc::closed / unavailable, joins the background threads by the deadline.
+  virtual void close(Deadline deadline) noexcept = 0;
+};
+
+enum class GapReason : std::uint8_t { subscribed, disconnected, lost, regressed, epoch_changed, silent };
+inline constexpr std::size_t gap_reason_count = 6;
+[[nodiscard]] constexpr std::string_view name(GapReason r) noexcept {
+  constexpr std::string_view names[] = {"subscribed", "disconnected", "lost", "regressed", "epoch_changed", "silent"};
+  return names[static_cast<unsigned>(r)];
+}
+
+/// What the bus tells the cache. Called on the bus thread only, in stream order, never after BusPort::stop returned.
+class BusSink {
+ public:
+  virtual ~BusSink() = default;
+  /// `key` changed at its origin. Must be applied before the call returns.
+  virtual void on_invalidate(ShardId shard, std::string_view key, std::uint64_t version, std::uint64_t origin,
+                             std::uint64_t write_id) noexcept = 0;
+  /// Every key of the view `type` changed.
+  virtual void on_clear(ShardId shard, std::string_view type, std::uint64_t origin, std::uint64_t write_id) noexcept = 0;
+  /// Messages may have been missed: everything of the shard is void, and every fill that began before.
+  virtual void on_gap(ShardId shard, GapReason reason) noexcept = 0;
+  /// All messages sent before some instant were applied: the shard is coherent until `until` (send time of the echoed heartbeat
+  /// plus the staleness budget).
+  virtual void on_coherent(ShardId shard, SteadyTime until) noexcept = 0;
+  /// The log epoch now in force.
+  virtual void on_epoch(ShardId shard, std::uint64_t epoch) noexcept = 0;
+};
+
+/// The bus. start() and stop() once each, from one thread; the rest thread-safe.
+class BusPort {
+ public:
+  virtual ~BusPort() = default;
+  virtual void start(BusSink& sink) = 0;
+  virtual void stop(Deadline deadline) noexcept = 0;
+  [[nodiscard]] virtual BusStats stats() const = 0;
+};
+
+}  // namespace tiercache
