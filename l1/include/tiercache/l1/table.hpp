@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <tiercache/base/clock.hpp>
+#include <tiercache/base/hash.hpp>
 #include <tiercache/base/result.hpp>
 #include <tiercache/base/stats.hpp>
+#include <tiercache/l1/entry.hpp>
+#include <tiercache/l1/hazard.hpp>
+#include <tiercache/l1/options.hpp>
+#include <tiercache/l1/pin.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -11,23 +17,19 @@
 
 namespace tiercache::l1 {
 
-struct Options {
-  std::uint64_t capacity_bytes = 256ULL << 20;  ///< budget for everything; at least 32 KiB
-  std::uint32_t expected_entry_bytes = 256;     ///< sizes the table: capacity / this = expected entries; 32 .. 1 MiB
-  std::uint64_t capacity_objects = 0;           ///< also limit the number of entries; 0: no limit
-  std::uint64_t max_entry_bytes = 0;            ///< larger entries are refused; 0: an eighth of the capacity
-  [[nodiscard]] Result<void> validate() const;
-};
-
 using ViewId = std::uint16_t;
+inline constexpr std::size_t max_views = 1024;
+inline constexpr std::size_t max_key_bytes = 65535;
 
 /// What the table must know of a value type. One static object a type. None of the functions may throw or call the cache.
+/// destroy runs on whichever thread reclaims: inside any thread's put, fill, erase, drain, a find that meets an expired entry, or
+/// a table's creation or end.
 struct TypeOps {
   std::size_t size = 0;
-  std::size_t align = 1;
+  std::size_t align = 1;  ///< a power of two, at most 32768; above 32 the entries come from operator new
   void (*move_construct)(void* to, void* from) noexcept = nullptr;
   void (*destroy)(void* value) noexcept = nullptr;
-  std::uint64_t (*heap_bytes)(const void* value) noexcept = nullptr;  ///< bytes the value owns outside itself
+  std::uint64_t (*heap_bytes)(const void* value) noexcept = nullptr;  ///< bytes the value owns outside itself; null: none
 };
 
 /// What an entry carries beside key and value. Frozen: later releases fill it, they do not widen it.
@@ -35,13 +37,15 @@ struct EntryMeta {
   std::uint64_t version = 0;          ///< the value's version; 0: none
   std::uint32_t generation = 0;       ///< the entry is void unless it equals the generation that find() is given
   std::uint16_t shard = 0;
-  std::int64_t hard_expiry_ms = 0;    ///< coarse_now_ms() at which it expires; 0: never
+  std::int64_t hard_expiry_ms = 0;    ///< coarse_now_ms() at which it expires; 0: never; below 2^48
   std::uint32_t soft_lead_ms = 0;     ///< how long before hard expiry it goes soft-stale; 0: never
 };
 
-/// Captured BEFORE the L2 read is sent; a fill with it is refused once the key was erased or invalidated. A plain value.
+/// Captured BEFORE the L2 read is sent; a fill with it is refused once the key was erased, invalidated or put. A plain value.
+/// Keys that share a bucket share the fence, so a refusal may be a neighbour's. The fence has 22 bits: a stale fill would pass
+/// only if exactly a multiple of 4,194,304 erases and puts fell on the bucket between ticket and fill.
 struct Ticket {
-  std::uint64_t bucket = 0;
+  std::uint64_t bucket = ~std::uint64_t{0};
   std::uint64_t fence = 0;
 };
 
@@ -50,15 +54,143 @@ enum class PutStatus : std::uint8_t {
   fenced,     ///< the key was invalidated since the ticket
   not_hot,    ///< admission: the victim was hotter
   no_room,    ///< nothing could be freed in bounded work
-  too_large,  ///< over max_entry_bytes
+  too_large,  ///< over max_entry_bytes, or a key over max_key_bytes
 };
 
-class Entry;  // layout in entry.hpp
+struct Core;  // src/core.hpp
 
-/// A pinned entry: the value stays readable and unchanged until the pin goes, also after eviction, erase or the table's end.
-/// Move-only; may move to and be destroyed on another thread. Empty when default-constructed or moved from.
-class Pin;
+/// The lock-free in-process table: one byte budget for the entries of all views. Values are type-erased; views tell them apart.
+///
+/// All members are thread-safe. No operation takes a lock: a thread stopped at any instruction of this library (outside the system
+/// allocator and the members of the user's types) keeps no other thread from finishing. Entries of at most 2 KiB whose value has
+/// no heap of its own come from the table's arena; larger ones, and those for which the arena is too fragmented, from operator
+/// new. At most 1022 threads may be inside the tables of a process at once; past that find() misses, put() and fill() answer
+/// no_room, and erase() works as ever.
+///
+/// Keys: any bytes. `hash` is always hash(view, key) of this table. `now_ms` is coarse_now_ms(), read after the generation.
+class Table {
+ public:
+  /// invalid_argument when the options are refused; unavailable when the memory cannot be mapped.
+  static Result<std::unique_ptr<Table>> create(const Options& options);
+  /// REQUIRES: no operation is running or follows. Entries pinned by living pins stay readable: the memory of such a table goes to
+  /// a process-wide list and is freed when a later table is created or destroyed after the last pin went.
+  ~Table();
+  Table(const Table&) = delete;
+  Table& operator=(const Table&) = delete;
 
-class Table;
+  /// A view more; at most max_views a table, and views are never removed. `ops` outlives the table and its pins. Lock-free but for
+  /// one small allocation now and then. invalid_argument when the registry is full or `ops` is incomplete.
+  Result<ViewId> add_view(const TypeOps* ops);
+
+  /// Keyed by the process's random seed and the view. Wait-free.
+  [[nodiscard]] std::uint64_t hash(ViewId view, std::string_view key) const noexcept {
+    return local_hash(key, seed_ + view * 0x9e3779b97f4a7c15ULL);
+  }
+  /// Starts loading the bucket, for batches. Wait-free.
+  void prefetch(std::uint64_t hash) const noexcept { __builtin_prefetch(&bucket(hash)); }
+
+  /// The key's entry, pinned. Empty: a miss, or the thread's pins are used up (then pins_exhausted(); use visit). Entries of
+  /// another generation or past hard expiry are misses; outdated ones are unlinked. Lock-free; a hit takes no lock, allocates
+  /// nothing, makes no system call and writes no shared line once the entry's use counter is at its maximum.
+  [[nodiscard]] Pin find(ViewId view, std::string_view key, std::uint64_t hash, std::uint32_t generation,
+                         std::int64_t now_ms) noexcept {
+    detail::Record* record = detail::this_record();
+    if (record == nullptr || !detail::has_free_pin(*record)) [[unlikely]] return {};
+    const unsigned pin = detail::free_pin(*record);
+    detail::HazardSlot& hazard = detail::pin_slot(*record, pin);
+    const detail::Match match = probe(view, key, hash, generation, now_ms, hazard);
+    if (match.entry == nullptr) return {};
+    detail::take_pin(*record, pin);
+    return {match.entry, &hazard};
+  }
+
+  /// Calls f(const void* value, const Entry&) if the key is present. Needs no pin; `f` may call this or another table for other
+  /// keys, and visits nest up to six deep: past that, false. A throw of `f` passes through. Progress as find().
+  template <class F>
+  bool visit(ViewId view, std::string_view key, std::uint64_t hash, std::uint32_t generation, std::int64_t now_ms, F&& f) {
+    detail::Record* record = detail::this_record();
+    if (record == nullptr || record->visit_depth == detail::visit_hazards) [[unlikely]] return false;
+    const Visit held(*record);
+    const detail::Match match = probe(view, key, hash, generation, now_ms, held.hazard);
+    if (match.entry == nullptr) return false;
+    static_cast<F&&>(f)(match.entry->value(), *match.entry);
+    return true;
+  }
+
+  /// The key's fence now. Wait-free; one load.
+  [[nodiscard]] Ticket ticket(std::uint64_t hash) const noexcept {
+    // (15) acquire: the read that follows (L2's) is not moved before; the erase that counts after this refuses the fill.
+    return {bucket_index(hash), control::fence(bucket(hash).control.load(StdSync::acquire))};
+  }
+
+  /// Inserts or replaces, without an admission test, and invalidates older tickets of the key. `value` is moved from only when
+  /// stored (otherwise it may have been moved out and back). `pin`, if given, receives a pin on what was stored; it stays empty when
+  /// the thread has none left. Lock-free; evicts in bounded work. no_room also when the process has more threads than records.
+  PutStatus put(ViewId view, std::string_view key, std::uint64_t hash, void* value, const EntryMeta& meta,
+                Pin* pin = nullptr) noexcept;
+  /// As put, for what was read from L2: `fenced` unless the ticket still stands at the very step that installs the entry, and
+  /// `not_hot` when an entry would have to go that is used more. Other fills' tickets stay valid. A key that is present is replaced
+  /// without an admission test.
+  PutStatus fill(const Ticket& ticket, ViewId view, std::string_view key, std::uint64_t hash, void* value, const EntryMeta& meta,
+                 Pin* pin = nullptr) noexcept;
+  /// Invalidates older tickets first, then unlinks; true if this call removed an entry. When it returns, no find that starts later
+  /// returns a value that was stored, and no fill succeeds whose ticket was taken, before it began. Never refused. Lock-free.
+  bool erase(ViewId view, std::string_view key, std::uint64_t hash) noexcept;
+
+  /// Feed the frequency sketch. Wait-free. Hits: the caller passes one in 16 (see sampled()); saturated counters are not written.
+  void count_miss(std::uint64_t hash) noexcept;
+  void count_hit(std::uint64_t hash) noexcept;
+
+  /// Each number is exact, but they are not of one instant. Wait-free.
+  [[nodiscard]] L1Stats stats() const noexcept;
+  /// Counts everything again and compares: bitmap, budget, tags, keys, hazards, control words. REQUIRES quiescence: no thread is
+  /// inside any table. Living pins are fine. internal, with what differs, otherwise. O(table).
+  [[nodiscard]] Result<void> validate() const;
+  /// Frees whatever is unlinked and not pinned. Lock-free.
+  void drain() noexcept;
+
+ private:
+  explicit Table(Core* core) noexcept;
+
+  struct Visit {
+    explicit Visit(detail::Record& r) noexcept : record(r), hazard(r.hazards[detail::op_hazards + r.visit_depth++]) {}
+    ~Visit() {
+      detail::clear(hazard);
+      --record.visit_depth;
+    }
+    Visit(const Visit&) = delete;
+    Visit& operator=(const Visit&) = delete;
+    detail::Record& record;
+    detail::HazardSlot& hazard;
+  };
+
+  [[nodiscard]] std::uint64_t bucket_index(std::uint64_t hash) const noexcept {
+    return ((hash >> 32) * bucket_count_) >> 32;  // bucket_count_ < 2^32; the tag is taken from the other end of the hash
+  }
+  [[nodiscard]] Bucket& bucket(std::uint64_t hash) const noexcept { return buckets_[bucket_index(hash)]; }
+
+  [[nodiscard]] detail::Match probe(ViewId view, std::string_view key, std::uint64_t hash, std::uint32_t generation,
+                                    std::int64_t now_ms, detail::HazardSlot& hazard) noexcept {
+    detail::Match match = detail::locate(bucket(hash), view, key, hash, hazard);
+    if (match.entry == nullptr) {
+      if (hazard.load(std::memory_order_relaxed) != nullptr) detail::clear(hazard);
+      return match;
+    }
+    if (!detail::EntryAccess::current(*match.entry, generation, now_ms)) [[unlikely]] {
+      reap(hash, match, generation, now_ms);
+      detail::clear(hazard);
+      return {};
+    }
+    detail::EntryAccess::touch(*match.entry);
+    return match;
+  }
+  /// Unlinks a void entry on which the caller holds a hazard, unless it is of a newer generation than the caller's.
+  void reap(std::uint64_t hash, const detail::Match& match, std::uint32_t generation, std::int64_t now_ms) noexcept;
+
+  Bucket* buckets_;
+  std::uint64_t bucket_count_;
+  std::uint64_t seed_;
+  Core* core_;
+};
 
 }  // namespace tiercache::l1

@@ -6,6 +6,7 @@
 #include <tiercache/l2/options.hpp>
 
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <span>
 #include <string>
@@ -29,23 +30,31 @@ struct Reply {
 /// closed, never reused, since a late reply would answer another caller's question (faults.md row 21).
 class Connection {
  public:
-  /// Connects and shakes hands by `deadline`. Errors: unavailable (names the peer), refused (AUTH, SELECT), deadline_exceeded.
-  static Result<std::unique_ptr<Connection>> open(const Options& options, Deadline deadline);
+  /// Connects and shakes hands by `deadline`. `cancel_fd` (an eventfd, say): once readable, it gives up at once with
+  /// unavailable; -1: none. A host that is not a numeric address is resolved by getaddrinfo, which knows no deadline and may
+  /// block past ours. Errors, each naming the peer: unavailable, refused (AUTH, SELECT, INFO), deadline_exceeded, bad_data,
+  /// invalid_argument (the URL).
+  static Result<std::unique_ptr<Connection>> open(const Options& options, Deadline deadline, int cancel_fd = -1);
   ~Connection();
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
   /// Appends one command (length-prefixed arguments) to the output buffer; nothing is sent yet.
   void append(std::span<const std::string_view> argv);
-  /// Sends all that was appended. Errors: deadline_exceeded or unavailable; `bytes_sent()` tells whether anything left.
+  void append(std::initializer_list<std::string_view> argv);
+  /// Sends all that was appended. Errors: deadline_exceeded or unavailable; `bytes_sent()` tells whether anything left. When the
+  /// deadline had passed before the first byte, what was appended is dropped and the connection is as good as before.
   Result<void> flush(Deadline deadline);
   [[nodiscard]] bool bytes_sent() const noexcept;  ///< whether the last flush handed any byte to the kernel
-  /// The next reply, waiting for it until `deadline`. A Redis error reply is a Reply of type error, not an Error.
+  /// The next reply, waiting for it until `deadline`. A Redis error reply is a Reply of type error, not an Error. Errors:
+  /// unavailable, deadline_exceeded, bad_data (not RESP2, or over a limit of Options).
   Result<Reply> receive(Deadline deadline);
   /// append + flush + receive.
   Result<Reply> call(std::span<const std::string_view> argv, Deadline deadline);
 
   [[nodiscard]] bool broken() const noexcept;
+  /// Neither bytes nor the peer's close are waiting. False on a connection that owes no reply: it is of no more use.
+  [[nodiscard]] bool quiet() const noexcept;
   [[nodiscard]] int fd() const noexcept;                          ///< for poll(2)
   [[nodiscard]] const std::string& run_id() const noexcept;       ///< of the server, 40 hex digits, read at the handshake
   [[nodiscard]] const std::string& role() const noexcept;         ///< "master" or "slave", read at the handshake

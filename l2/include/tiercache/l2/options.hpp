@@ -35,8 +35,10 @@ struct Endpoint {
   std::string username;
   std::string password;
   std::uint32_t db = 0;
-  /// "host:port", for messages: never holds a secret.
-  [[nodiscard]] std::string peer() const { return host + ":" + std::to_string(port); }
+  /// "host:port" or "[v6]:port", for messages: never holds a secret.
+  [[nodiscard]] std::string peer() const {
+    return (host.find(':') == host.npos ? host : "[" + host + "]") + ":" + std::to_string(port);
+  }
 };
 [[nodiscard]] Result<Endpoint> parse_endpoint(const Options& options);
 

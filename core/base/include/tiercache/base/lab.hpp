@@ -26,6 +26,8 @@ enum class Remedy : unsigned {
   clock_on_read,      ///< the coarse clock is read on every hit, after validity was loaded
   envelope_check,     ///< the envelope's key hash and checksum
   version_check,      ///< a versioned put compares versions
+  durations,          ///< a ttl travels as a duration, not as an instant of the writer's wall clock
+  fence_in_install,   ///< L1 commit: the fence is checked by the step that installs, not before it
 };
 
 #ifdef TIERCACHE_LAB
@@ -48,6 +50,7 @@ enum class Point : unsigned {
   write_reply_to_erase,    ///< a write was answered, the local erase has not happened
   publish_to_store,        ///< between the announcement and the store when atomic_write is ablated
   bus_message,             ///< a bus message was read, not applied
+  fence_check_to_install,  ///< L1 commit: in front of the installing step
 };
 using Hook = std::function<void(Point, std::string_view key)>;
 /// Set before the threads that pass the points are started, cleared after they ended. Shared by all stores of the process.
@@ -60,6 +63,9 @@ inline void point(Point p, std::string_view key) {
 /// and refuses to connect while it stands.
 inline std::atomic<bool> bus_reader_stopped{false};
 inline std::atomic<bool> bus_link_cut{false};
+
+/// What a wall clock of this process would be off by; only code under an ablated `durations` reads one.
+inline std::atomic<std::int64_t> wall_clock_skew_ms{0};
 
 #else
 

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <tiercache/core/codec.hpp>
+#include <tiercache/core/handle.hpp>
+#include <tiercache/core/store.hpp>
+#include <tiercache/core/view.hpp>
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace tiercache {
+
+/// What a loader may return beside V and std::optional<V>: the value with its row's version or a ttl of its own.
+template <class V>
+struct Loaded {
+  std::optional<V> value;
+  std::uint64_t version = 0;
+  std::optional<std::chrono::milliseconds> ttl{};
+};
+
+/// A named, typed view of a store. Cheap to copy; all calls thread-safe; keys are 1..1024 bytes above 0x20 without 0x7F, `{`, `}`.
+///
+/// Progress: a hit in L1 is lock-free (no lock, no allocation, no system call, no shared write when repeated). Everything else talks to
+/// Redis and blocks up to the deadline. No call throws; what the loader throws becomes Errc::loader_failed for the leader and everyone
+/// who waited for it.
+///
+/// A writer reads its own writes: after put or erase returned, whatever it returned, reads of this store see that write or a later one.
+/// Other stores see it within the staleness budget once it returned ok.
+template <class V, class C = Msgpack<V>>
+class Cache {
+  static_assert(std::is_nothrow_move_constructible_v<V> && std::is_copy_constructible_v<V> && std::is_nothrow_destructible_v<V>,
+                "cached values need a noexcept move constructor, a copy constructor and a noexcept destructor");
+  static_assert(Codec<C, V>, "C is no codec for V: see tiercache/core/codec.hpp");
+
+ public:
+  /// L1, then Redis. Absent: an empty handle without error. Redis away: an empty handle with Errc::unavailable.
+  [[nodiscard]] Handle<V> get(std::string_view key, const ReadOptions& options = {}) {
+    if (Handle<V> hit = probe(key)) return hit;
+    return wrap(view_->read(key, options, nullptr));
+  }
+
+  /// get(), and when neither tier has it `loader()` -> V, std::optional<V> or Loaded<V>. One loader call per key at a time, in this process
+  /// by joining the call in flight, across instances by a lease in Redis; the value is stored only while the lease stands, so a slow
+  /// loader cannot bring old data back. nullopt: an empty handle, nothing is stored. Redis away: the loader is called (once per key and
+  /// process), the value comes with error() == unavailable. A waiter whose deadline passes gets deadline_exceeded.
+  template <class F>
+  [[nodiscard]] Handle<V> get_or_load(std::string_view key, F&& loader, const ReadOptions& options = {}) {
+    if (Handle<V> hit = probe(key)) return hit;
+    const auto call = [&loader]() -> detail::LoadResult { return run_loader(loader); };
+    const detail::LoaderRef ref(call);
+    return wrap(view_->read(key, options, &ref));
+  }
+
+  /// Calls `f(const V&)` on a hit in L1 without making a handle; false when L1 has nothing coherent to offer. f must not keep the
+  /// reference. For the caller that wants L1 or nothing: it never talks to Redis.
+  template <class F>
+  bool visit(std::string_view key, F&& f) {
+    return view_->visit(key, [&f](const void* value, std::uint64_t) { std::forward<F>(f)(*static_cast<const V*>(value)); });
+  }
+
+  /// Stores and announces in one atomic step. With Redis as the record: last write wins. Where a database is the record: erase() after the
+  /// commit, or put with {.version}. Does not fill L1 (with L2 disabled it does). Errors: see Errc; after outcome_unknown erase.
+  Result<void> put(std::string_view key, const V& value, const WriteOptions& options = {}) {
+    return view_->put(key, &value, options);
+  }
+
+  /// Deletes and announces in one atomic step, and displaces every load of the key in progress anywhere. Erasing what is absent is ok.
+  Result<void> erase(std::string_view key, const WriteOptions& options = {}) {
+    return view_->erase(std::span(&key, 1), options);
+  }
+  /// One announcement for up to 1,024 keys of a shard. On an error some keys may be erased.
+  Result<void> erase_many(std::span<const std::string_view> keys, const WriteOptions& options = {}) {
+    return view_->erase(keys, options);
+  }
+
+  /// Whether either tier has the key (Redis may hold bytes that do not decode: they count).
+  [[nodiscard]] Result<bool> exists(std::string_view key, const ReadOptions& options = {}) { return view_->exists(key, options); }
+
+  /// As many get()s with one round trip for all that L1 lacks; answers in the order of the keys.
+  [[nodiscard]] std::vector<Handle<V>> get_many(std::span<const std::string_view> keys, const ReadOptions& options = {}) {
+    std::vector<detail::ReadResult> results = view_->read_many(keys, options);
+    std::vector<Handle<V>> handles;
+    handles.reserve(results.size());
+    for (detail::ReadResult& r : results) handles.push_back(wrap(std::move(r)));
+    return handles;
+  }
+
+  /// Voids every key of the view: in this L1 at once, in Redis by SCAN in bounded batches, in other instances by announcement. Values put
+  /// while it runs may go, too. Errors: cut short (deadline_exceeded, unavailable): some keys may stand in Redis; call again.
+  Result<void> clear(const WriteOptions& options = {}) { return view_->clear(options); }
+
+  [[nodiscard]] ViewStats stats() const { return view_->stats(); }
+
+  /// Why this view is unusable: bad name, other type than the first time, store closed; null when usable.
+  [[nodiscard]] const Error* error() const noexcept { return view_->error(); }
+
+ private:
+  friend class Store;
+  explicit Cache(std::shared_ptr<detail::View> view) noexcept : view_(std::move(view)) {}
+
+  Handle<V> probe(std::string_view key) {
+    Handle<V> handle;
+    handle.pin_ = view_->probe(key);
+    if (handle.pin_) {
+      handle.value_ = static_cast<const V*>(handle.pin_.value());
+      handle.version_ = handle.pin_.entry()->version();
+      handle.source_ = Source::l1;
+    } else if (l1::pins_exhausted()) [[unlikely]] {
+      view_->visit(key, [&handle](const void* value, std::uint64_t version) {
+        auto copy = std::make_shared<V>(*static_cast<const V*>(value));
+        handle.value_ = copy.get();
+        handle.owned_ = std::move(copy);
+        handle.version_ = version;
+        handle.source_ = Source::l1;
+      });
+    }
+    return handle;
+  }
+
+  Handle<V> wrap(detail::ReadResult&& r) {
+    Handle<V> handle;
+    handle.pin_ = std::move(r.pin);
+    handle.owned_ = std::move(r.owned);
+    handle.value_ = static_cast<const V*>(handle.pin_ ? handle.pin_.value() : handle.owned_.get());
+    handle.version_ = r.version;
+    handle.source_ = r.source;
+    if (r.error) handle.error_ = std::make_unique<Error>(std::move(*r.error));
+    return handle;
+  }
+
+  template <class F>
+  static detail::LoadResult run_loader(F& loader) {
+    detail::LoadResult result;
+    using R = std::remove_cvref_t<std::invoke_result_t<F&>>;
+    R raw = std::invoke(loader);
+    if constexpr (std::is_same_v<R, Loaded<V>>) {
+      if (raw.value) result.value = std::make_shared<V>(std::move(*raw.value));
+      result.version = raw.version;
+      result.ttl = raw.ttl;
+    } else if constexpr (std::is_same_v<R, std::optional<V>>) {
+      if (raw) result.value = std::make_shared<V>(std::move(*raw));
+    } else {
+      static_assert(std::is_convertible_v<R, V>, "a loader returns V, std::optional<V> or Loaded<V>");
+      result.value = std::make_shared<V>(std::move(raw));
+    }
+    return result;
+  }
+
+  std::shared_ptr<detail::View> view_;
+};
+
+template <class V, class C>
+Cache<V, C> Store::cache(std::string_view name, ViewOptions options) {
+  return Cache<V, C>(detail::open_view(core_, name, options, detail::value_ops<V, C>()));
+}
+
+}  // namespace tiercache

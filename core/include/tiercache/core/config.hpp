@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <tiercache/base/log.hpp>
+#include <tiercache/base/result.hpp>
+#include <tiercache/invalidation/options.hpp>
+#include <tiercache/l1/options.hpp>
+#include <tiercache/l2/options.hpp>
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+namespace tiercache {
+
+/// What a store is made of. A plain struct: fill it, hand it to Store::open. Each module owns its options; their headers document
+/// every field. Nothing here is read again after open().
+struct Config {
+  std::string env = "dev";        ///< first part of every key; 1..64 of A-Za-z0-9._-
+  std::string resource = "app";   ///< second part: the service whose instances share the cache; same alphabet
+  l1::Options l1;
+  l2::Options l2;                 ///< l2.enabled = false: L1 only
+  invalidation::Options bus;      ///< bus.enabled = false: L1 is bounded by its ttl alone (needs l2 to matter)
+
+  std::chrono::milliseconds default_deadline{1000};  ///< of a call that names none; > 0
+  std::chrono::milliseconds lease_ttl{2000};         ///< how long a dead loader can hold others up; renewed at half; >= 100 ms
+  std::chrono::milliseconds open_timeout{500};       ///< how long open() waits for Redis before it opens degraded; 0: not at all
+  std::uint64_t max_value_bytes = 64ULL << 20;       ///< encoded; larger ones are refused with too_large; > 0
+  bool distrust_other_epochs = false;                ///< true: values stored before Redis last restarted are a miss
+
+  LogSink log_sink;               ///< empty: spdlog to stderr
+  LogLevel log_level = LogLevel::warn;
+
+  /// The first bad field by name ("l2.pool_size: must be 1 .. 256, is 0").
+  [[nodiscard]] Result<void> validate() const;
+
+  /// Defaults overridden by the environment: REDIS_URL, or REDIS_HOST, REDIS_PORT, REDIS_USERNAME, REDIS_PASSWORD, REDIS_DB;
+  /// REDIS_ENABLED (false, 0, no, off: l2.enabled = false); TIERCACHE_ENV, TIERCACHE_RESOURCE, TIERCACHE_L1_BYTES,
+  /// TIERCACHE_BUDGET_MS, TIERCACHE_LOG (debug, info, warn, error, off). An error names the variable.
+  [[nodiscard]] static Result<Config> from_env();
+};
+
+}  // namespace tiercache

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <tiercache/base/error.hpp>
+#include <tiercache/l1/pin.hpp>
+
+#include <cassert>
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+namespace tiercache {
+
+/// Where an answer came from.
+enum class Source : std::uint8_t { none, l1, l2, loader };
+
+/// The answer of a read: a value, an absence, or an absence with the reason why nobody could be asked.
+///
+/// With a value it is either a pin on L1's own entry (nothing was copied) or a shared owner of a value that L1 did not keep. Either
+/// way `*handle` stays readable and unchanged until the handle goes, whatever happens to the entry, the view or the store. Move-only;
+/// may be moved to and destroyed on another thread; not for concurrent use. A thread may hold about a dozen pins; past that, hits are
+/// copied. A held pin keeps its entry's bytes in the budget: keep handles for a request, not for an hour.
+template <class V>
+class Handle {
+ public:
+  Handle() noexcept = default;
+  Handle(Handle&&) noexcept = default;
+  Handle& operator=(Handle&&) noexcept = default;
+
+  /// True when there is a value.
+  explicit operator bool() const noexcept { return value_ != nullptr; }
+  /// REQUIRES: a value.
+  const V& operator*() const noexcept { return assert(value_), *value_; }
+  const V* operator->() const noexcept { return assert(value_), value_; }
+  [[nodiscard]] const V* get() const noexcept { return value_; }
+
+  [[nodiscard]] Source source() const noexcept { return source_; }
+  /// Null when the question was answered, also by "absent". Set without a value: no tier could say. Set with a value: it is good,
+  /// but could not be stored (Redis away: Errc::unavailable).
+  [[nodiscard]] const Error* error() const noexcept { return error_.get(); }
+  /// The value's version; 0: none.
+  [[nodiscard]] std::uint64_t version() const noexcept { return version_; }
+  /// True when the value lies in L1 itself.
+  [[nodiscard]] bool pinned() const noexcept { return static_cast<bool>(pin_); }
+
+ private:
+  template <class, class>
+  friend class Cache;
+
+  const V* value_ = nullptr;
+  l1::Pin pin_;
+  std::shared_ptr<const void> owned_;
+  std::unique_ptr<Error> error_;
+  std::uint64_t version_ = 0;
+  Source source_ = Source::none;
+};
+
+}  // namespace tiercache

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What Cache<V> stands on: a view without its type. Users have no business here.
+#pragma once
+
+#include <tiercache/base/result.hpp>
+#include <tiercache/base/stats.hpp>
+#include <tiercache/core/codec.hpp>
+#include <tiercache/core/handle.hpp>
+#include <tiercache/core/options.hpp>
+#include <tiercache/l1/table.hpp>
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace tiercache::detail {
+
+/// What the untyped layers must know of a value type and its codec. One static object for each pair; its address is the identity.
+struct ValueOps {
+  l1::TypeOps type;
+  std::uint8_t codec_id = 0;
+  /// Null or a throw: the bytes do not decode.
+  std::shared_ptr<void> (*decode)(std::string_view bytes) = nullptr;
+  void (*encode)(const void* value, std::string& out) = nullptr;   ///< may throw
+  std::shared_ptr<void> (*copy)(const void* value) = nullptr;      ///< may throw
+};
+
+template <class V, class C>
+const ValueOps& value_ops() {
+  static const ValueOps ops{
+      *l1::type_ops<V>(),
+      C::id,
+      [](std::string_view bytes) -> std::shared_ptr<void> {
+        std::optional<V> value = C::decode(bytes);
+        return value ? std::make_shared<V>(std::move(*value)) : nullptr;
+      },
+      [](const void* value, std::string& out) { C::encode(*static_cast<const V*>(value), out); },
+      [](const void* value) -> std::shared_ptr<void> { return std::make_shared<V>(*static_cast<const V*>(value)); }};
+  return ops;
+}
+
+/// A non-owning reference to a callable; lives no longer than the call it is passed to.
+template <class>
+class FunctionRef;
+template <class R, class... Args>
+class FunctionRef<R(Args...)> {
+ public:
+  template <class F>
+    requires(!std::is_same_v<std::remove_cvref_t<F>, FunctionRef>)
+  FunctionRef(F&& f) noexcept  // NOLINT(google-explicit-constructor)
+      : object_(const_cast<void*>(static_cast<const void*>(std::addressof(f)))), call_([](void* object, Args... args) -> R {
+          return (*static_cast<std::remove_reference_t<F>*>(object))(std::forward<Args>(args)...);
+        }) {}
+  R operator()(Args... args) const { return call_(object_, std::forward<Args>(args)...); }
+
+ private:
+  void* object_;
+  R (*call_)(void*, Args...);
+};
+
+struct LoadResult {
+  std::shared_ptr<void> value;  ///< null: there is none
+  std::uint64_t version = 0;
+  std::optional<std::chrono::milliseconds> ttl;
+};
+using LoaderRef = FunctionRef<LoadResult()>;
+
+struct ReadResult {
+  l1::Pin pin;
+  std::shared_ptr<const void> owned;
+  std::optional<Error> error;
+  std::uint64_t version = 0;
+  Source source = Source::none;
+  [[nodiscard]] bool has_value() const noexcept { return pin || owned; }
+};
+
+class StoreCore;
+struct ViewState;
+
+/// A named view, untyped. Thread-safe. Keeps its store's memory alive, not its threads.
+class View {
+ public:
+  View(std::shared_ptr<StoreCore> core, ViewState* state, std::optional<Error> error) noexcept
+      : core_(std::move(core)), state_(state), error_(std::move(error)) {}
+
+  /// The hit path. Lock-free; empty when L1 has nothing coherent.
+  [[nodiscard]] l1::Pin probe(std::string_view id) noexcept;
+  bool visit(std::string_view id, FunctionRef<void(const void*, std::uint64_t version)> f);
+
+  [[nodiscard]] ReadResult read(std::string_view id, const ReadOptions& options, const LoaderRef* loader) noexcept;
+  [[nodiscard]] std::vector<ReadResult> read_many(std::span<const std::string_view> ids, const ReadOptions& options);
+  Result<void> put(std::string_view id, const void* value, const WriteOptions& options) noexcept;
+  Result<void> erase(std::span<const std::string_view> ids, const WriteOptions& options) noexcept;
+  Result<void> clear(const WriteOptions& options) noexcept;
+  [[nodiscard]] Result<bool> exists(std::string_view id, const ReadOptions& options) noexcept;
+  [[nodiscard]] ViewStats stats() const;
+  [[nodiscard]] const Error* error() const noexcept { return error_ ? &*error_ : nullptr; }
+
+ private:
+  std::shared_ptr<StoreCore> core_;
+  ViewState* state_;  ///< owned by core_; null when error_ is set
+  std::optional<Error> error_;
+};
+
+[[nodiscard]] std::shared_ptr<View> open_view(const std::shared_ptr<StoreCore>& core, std::string_view name, const ViewOptions& options,
+                                              const ValueOps& ops);
+
+}  // namespace tiercache::detail

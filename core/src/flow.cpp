@@ -1,0 +1,559 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Every path through the tiers, top to bottom. Each flow is a coroutine that a Driver runs; with the blocking driver it is a plain
+// call. The rules that keep L1 coherent stand where they act:
+//   R1  a fill ticket is taken before the L2 read is sent;                            (read: `ask`)
+//   R2  a value enters L1 only by its ticket;                                         (keep)
+//   R3  L2 is filled by a loader's value only under a lease taken before the load;    (read: `load`)
+//   R4  a write erases locally after its answer, or without one, and never inserts;   (settle)
+//   R5  an own echo is skipped only when its write was answered and erased locally.   (settle, StoreCore::on_invalidate)
+#include "flow.hpp"
+
+#include "envelope.hpp"
+
+#include <tiercache/base/hash.hpp>
+#include <tiercache/base/lab.hpp>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <random>
+
+namespace tiercache::detail {
+namespace {
+
+constexpr std::chrono::milliseconds poll_first{2};   // a lease waiter's first pause; doubles, half of it jitter
+constexpr std::chrono::milliseconds poll_max{25};
+
+std::minstd_rand& jitter() {
+  thread_local std::minstd_rand engine{static_cast<unsigned>(random_u64()) | 1U};
+  return engine;
+}
+
+auto ask(ReadCall& call, const RemoteRequest& request, RemoteReply& reply) {
+  return Waiting([&call, &request, &reply](std::coroutine_handle<> flow) { return call.driver.call(*call.core.remote, request, reply, flow); });
+}
+auto ask(WriteCall& call, const RemoteRequest& request, RemoteReply& reply) {
+  return Waiting([&call, &request, &reply](std::coroutine_handle<> flow) { return call.driver.call(*call.core.remote, request, reply, flow); });
+}
+
+ReadResult failed(StoreCore& core, Error error) {
+  core.errors.count(error.code);
+  ReadResult r;
+  r.error = std::move(error);
+  return r;
+}
+
+/// When an L1 entry made now expires: what L2 leaves it, under the view's cap, shortened by jitter so that entries of one burst part.
+std::int64_t l1_expiry(const ViewOptions& options, std::int64_t ttl_ms) {
+  if (options.l1_ttl.count() > 0) ttl_ms = ttl_ms <= 0 ? options.l1_ttl.count() : std::min<std::int64_t>(ttl_ms, options.l1_ttl.count());
+  if (ttl_ms <= 0) return 0;
+  const double cut = options.ttl_jitter * std::uniform_real_distribution<double>(0, 1)(jitter());
+  return coarse_now_ms() + std::max<std::int64_t>(1, static_cast<std::int64_t>(static_cast<double>(ttl_ms) * (1 - cut)));
+}
+
+/// What L1 must have captured before L2 is asked (R1).
+struct Asked {
+  l1::Ticket ticket;
+  std::uint32_t generation = 0;
+};
+Asked take_ticket(StoreCore& core, const ViewState& view, ShardId shard, std::uint64_t hash) {
+  // The generation first: a bump between the two voids the entry by its generation, one before both is no matter.
+  const std::uint32_t generation = core.coherence.generation(shard) + view.clears.load(std::memory_order_acquire);
+  return {core.table->ticket(hash), generation};
+}
+
+struct Fetched {
+  std::shared_ptr<void> value;
+  std::uint64_t version = 0;
+  std::int64_t ttl_ms = -1;       // left in L2; <= 0: does not expire
+  std::int64_t soft_lead_ms = 0;
+};
+
+/// Offers a value to L1 (R2) and makes the result: a pin if L1 kept it, else the owned value.
+ReadResult keep(StoreCore& core, ViewState& view, const Asked& asked, std::string_view id, std::uint64_t hash, ShardId shard,
+                Fetched&& fetched, Source source) {
+  ReadResult r;
+  r.source = source;
+  r.version = fetched.version;
+  l1::EntryMeta meta;
+  meta.version = fetched.version;
+  meta.generation = asked.generation;
+  meta.shard = shard;
+  meta.hard_expiry_ms = l1_expiry(view.options, fetched.ttl_ms);
+  meta.soft_lead_ms = static_cast<std::uint32_t>(std::min<std::int64_t>(fetched.soft_lead_ms, UINT32_MAX));
+  if (core.table->fill(asked.ticket, view.l1_id, id, hash, fetched.value.get(), meta, &r.pin) == l1::PutStatus::stored && r.pin) return r;
+  r.owned = std::move(fetched.value);
+  return r;
+}
+
+#ifdef TIERCACHE_LAB
+std::int64_t careless_wall_clock_ms() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(now).count() + lab::wall_clock_skew_ms;
+}
+#endif
+
+enum class Opened : std::uint8_t { good, unusable, foreign, poison };
+
+/// Verifies and decodes what L2 gave.
+Opened open_value(StoreCore& core, ViewState& view, const PhysicalKey& key, RemoteValue& bytes, Fetched& out) {
+  Envelope envelope;
+  const Verdict verdict = open_envelope(bytes.bytes, key.text, view.options.schema, view.ops->codec_id, envelope);
+  const auto complain = [&](const char* what) {
+    if (core.bad_bytes_line()) core.log(LogLevel::warn, "view " + view.name + ": a value in Redis " + what + "; served as a miss");
+  };
+  if (verdict == Verdict::foreign) {
+    view.foreign_values.fetch_add(1, std::memory_order_relaxed);
+    complain("is not ours or newer than this build; left alone");
+    return Opened::foreign;
+  }
+  if (verdict == Verdict::good) {
+    if (core.config.distrust_other_epochs && !lab::ablated(lab::Remedy::epoch_distrust)) {
+      const std::uint64_t epoch = core.coherence.epoch(key.shard);
+      if (epoch != 0 && envelope.epoch != epoch) return Opened::unusable;
+    }
+    try {
+      out.value = view.ops->decode(envelope.payload);
+    } catch (...) {  // a codec's throw means: does not decode
+      out.value = nullptr;
+    }
+  }
+  if (!out.value) {
+    view.bad_envelopes.fetch_add(1, std::memory_order_relaxed);
+    core.errors.count(Errc::bad_data);
+    complain(verdict == Verdict::good ? "does not decode" : "does not verify or has an older schema");
+    // Bytes that verify but do not decode may be another build's mistake or ours: they are overwritten under a lease, not deleted.
+    return verdict == Verdict::good ? Opened::unusable : Opened::poison;
+  }
+  out.version = envelope.version;
+  out.ttl_ms = bytes.ttl_ms;
+  if (envelope.hard_ttl_ms > 0) out.ttl_ms = bytes.ttl_ms < 0 ? envelope.hard_ttl_ms : std::min(bytes.ttl_ms, envelope.hard_ttl_ms);
+#ifdef TIERCACHE_LAB
+  if (lab::ablated(lab::Remedy::durations) && envelope.hard_ttl_ms > 0) {
+    out.ttl_ms = envelope.hard_ttl_ms - careless_wall_clock_ms();
+    if (out.ttl_ms <= 0) return Opened::unusable;
+  }
+#endif
+  out.soft_lead_ms = envelope.soft_lead_ms;
+  return Opened::good;
+}
+
+struct Sealed {
+  std::string head;
+  std::string payload;
+  std::optional<Error> error;
+};
+Sealed seal_value(const StoreCore& core, const ViewState& view, const PhysicalKey& key, const void* value, std::uint64_t version,
+                  std::chrono::milliseconds ttl) {
+  Sealed sealed;
+  try {
+    view.ops->encode(value, sealed.payload);
+  } catch (const std::exception& e) {
+    sealed.error = Error{Errc::bad_data, "view " + view.name + ": the codec threw: " + e.what()};
+    return sealed;
+  } catch (...) {
+    sealed.error = Error{Errc::bad_data, "view " + view.name + ": the codec threw"};
+    return sealed;
+  }
+  if (sealed.payload.size() > core.config.max_value_bytes) {
+    sealed.error = Error{Errc::too_large, "view " + view.name + ": the encoded value has " + std::to_string(sealed.payload.size()) +
+                                              " bytes, max_value_bytes is " + std::to_string(core.config.max_value_bytes)};
+    return sealed;
+  }
+  Envelope envelope;
+  envelope.schema = view.options.schema;
+  envelope.codec = view.ops->codec_id;
+  envelope.version = version;
+  envelope.hard_ttl_ms = ttl.count();
+#ifdef TIERCACHE_LAB
+  if (lab::ablated(lab::Remedy::durations)) envelope.hard_ttl_ms += careless_wall_clock_ms();
+#endif
+  const auto soft = view.options.soft_ttl;
+  envelope.soft_lead_ms = soft.count() > 0 && (ttl.count() == 0 || soft < ttl) ? (ttl - soft).count() : 0;
+  sealed.head = seal(envelope, key.text, sealed.payload);
+  return sealed;
+}
+
+/// Runs the caller's loader with nothing held. A throw becomes a value.
+ReadResult run_loader(ReadCall& call, LoadResult& loaded) {
+  call.view.loads.fetch_add(1, std::memory_order_relaxed);
+  std::string what;
+  try {
+    loaded = (*call.loader)();
+    ReadResult r;
+    r.version = loaded.version;
+    r.source = loaded.value ? Source::loader : Source::none;
+    return r;
+  } catch (const std::exception& e) {
+    what = e.what();
+  } catch (...) {
+    what = "not a std::exception";
+  }
+  call.view.load_failures.fetch_add(1, std::memory_order_relaxed);
+  return failed(call.core, Error{Errc::loader_failed, "view " + call.view.name + ": the loader threw: " + what});
+}
+
+/// Without Redis: the loader's value goes to the caller. L1 takes it only where L1 is all there is: beside a Redis that is away,
+/// nobody could tell this L1 of a change.
+ReadResult load_alone(ReadCall& call, const Asked& asked, std::optional<Error> why) {
+  LoadResult loaded;
+  ReadResult r = run_loader(call, loaded);
+  if (r.error) return r;
+  if (loaded.value && !call.core.has_remote()) {
+    const auto ttl = loaded.ttl.value_or(call.ttl.value_or(call.view.options.ttl));
+    Fetched fetched{std::move(loaded.value), loaded.version, ttl.count(), 0};
+    return keep(call.core, call.view, asked, call.id, call.l1_hash, call.key.shard, std::move(fetched), Source::loader);
+  }
+  r.owned = std::move(loaded.value);
+  r.error = std::move(why);
+  return r;
+}
+
+std::string new_token(StoreCore& core) {
+  std::array<char, 34> text{};
+  char* p = std::to_chars(text.data(), text.data() + 16, core.origin, 16).ptr;
+  *p++ = ':';
+  p = std::to_chars(p, text.data() + text.size(), core.token_number.fetch_add(1, std::memory_order_relaxed), 16).ptr;
+  return {text.data(), p};
+}
+
+/// The lease is ours: load, then fill L2 while it stands (R3), then L1.
+Flow<ReadResult> load_under_lease(ReadCall& call, Asked asked, std::string token) {
+  StoreCore& core = call.core;
+  core.leases.granted.fetch_add(1, std::memory_order_relaxed);
+  core.keeper->hold(token, call.key);
+  LoadResult loaded;
+  ReadResult r = run_loader(call, loaded);
+  core.keeper->drop(token);
+  TIERCACHE_LAB_POINT(load_to_lease_fill, call.key.text);
+
+  RemoteRequest request;
+  request.shard = call.key.shard;
+  request.keys = {&call.key.text, 1};
+  request.token = token;
+  // The loader may have used the caller's time up; to leave the lease behind would make others wait, so these get a little of their own.
+  request.deadline = Deadline(std::max(call.deadline.at(), std::chrono::steady_clock::now() + std::chrono::milliseconds(100)));
+  RemoteReply reply;
+  if (r.error || !loaded.value) {
+    request.op = RemoteOp::lease_release;
+    co_await ask(call, request, reply);
+    co_return r;
+  }
+  const auto ttl = loaded.ttl.value_or(call.ttl.value_or(call.view.options.ttl));
+  const Sealed sealed = seal_value(core, call.view, call.key, loaded.value.get(), loaded.version, ttl);
+  if (sealed.error) {
+    request.op = RemoteOp::lease_release;
+    co_await ask(call, request, reply);
+    core.errors.count(sealed.error->code);
+    r.owned = std::move(loaded.value);
+    r.error = sealed.error;
+    co_return r;
+  }
+  request.op = RemoteOp::lease_fill;
+  request.head = sealed.head;
+  request.payload = sealed.payload;
+  request.ttl_ms = ttl.count();
+  request.version = loaded.version;
+  co_await ask(call, request, reply);
+  if (reply.error || !reply.applied) {
+    // Displaced by a write, lapsed, or Redis went: the caller asked before that and may have the value; no cache may.
+    if (!reply.error) core.leases.lost.fetch_add(1, std::memory_order_relaxed);
+    r.owned = std::move(loaded.value);
+    if (reply.error) core.errors.count(reply.error->code);
+    co_return r;
+  }
+  TIERCACHE_LAB_POINT(l2_reply_to_l1_commit, call.key.text);
+  const auto soft = call.view.options.soft_ttl;
+  Fetched fetched{std::move(loaded.value), loaded.version, ttl.count(), soft.count() > 0 && soft < ttl ? (ttl - soft).count() : 0};
+  co_return keep(core, call.view, asked, call.id, call.l1_hash, call.key.shard, std::move(fetched), Source::loader);
+}
+
+/// The leader's part of a read: L2, and the loader behind it.
+Flow<ReadResult> fetch(ReadCall& call) {
+  StoreCore& core = call.core;
+  ViewState& view = call.view;
+  core.table->count_miss(call.l1_hash);
+  if (!core.has_remote()) {
+    if (call.loader == nullptr) {
+      view.misses.fetch_add(1, std::memory_order_relaxed);
+      co_return ReadResult{};
+    }
+    co_return load_alone(call, take_ticket(core, view, call.key.shard, call.l1_hash), std::nullopt);
+  }
+
+  const std::string token = call.loader != nullptr ? new_token(core) : std::string();
+  bool ignore_value = false;  // what stands in L2 cannot be used
+  bool waited = false;
+  Duration nap = poll_first;
+  for (;;) {
+    const Asked asked = take_ticket(core, view, call.key.shard, call.l1_hash);  // R1
+    RemoteRequest request;
+    request.op = call.loader != nullptr ? RemoteOp::lease_get : RemoteOp::get;
+    request.shard = call.key.shard;
+    request.keys = {&call.key.text, 1};
+    request.token = token;
+    request.lease_ms = core.config.lease_ttl.count();
+    request.ignore_value = ignore_value;
+    request.deadline = call.deadline.sooner(Deadline::after(core.config.l2.call_timeout));
+    RemoteReply reply;
+    co_await ask(call, request, reply);
+
+    if (reply.error) {
+      core.errors.count(reply.error->code);
+      if (call.loader != nullptr && reply.error->code != Errc::closed) co_return load_alone(call, asked, std::move(reply.error));
+      ReadResult r;
+      r.error = std::move(reply.error);
+      co_return r;
+    }
+    if (!reply.values.empty() && reply.values.front()) {
+      Fetched fetched;
+      const Opened opened = open_value(core, view, call.key, *reply.values.front(), fetched);
+      if (opened == Opened::good) {
+        view.l2_hits.fetch_add(1, std::memory_order_relaxed);
+        TIERCACHE_LAB_POINT(l2_reply_to_l1_commit, call.key.text);
+        co_return keep(core, view, asked, call.id, call.l1_hash, call.key.shard, std::move(fetched), Source::l2);
+      }
+      if (opened == Opened::poison) {
+        RemoteRequest remove;
+        remove.op = RemoteOp::remove_if;
+        remove.shard = call.key.shard;
+        remove.keys = {&call.key.text, 1};
+        remove.payload = reply.values.front()->bytes;
+        remove.deadline = request.deadline;
+        RemoteReply removed;
+        co_await ask(call, remove, removed);
+      }
+      if (call.loader == nullptr) {
+        view.misses.fetch_add(1, std::memory_order_relaxed);
+        co_return ReadResult{};
+      }
+      if (opened == Opened::foreign) co_return load_alone(call, asked, std::nullopt);  // not ours to overwrite
+      if (ignore_value) co_return failed(core, Error{Errc::internal, "a lease request that ignores values was answered with one"});
+      ignore_value = true;
+      continue;
+    }
+    if (call.loader == nullptr) {
+      view.misses.fetch_add(1, std::memory_order_relaxed);
+      co_return ReadResult{};
+    }
+    if (reply.lease == LeaseState::granted) {
+      view.misses.fetch_add(1, std::memory_order_relaxed);
+      co_return co_await load_under_lease(call, asked, token);
+    }
+
+    // Another instance loads: look again until it has stored, its lease lapsed, or the caller's time is up.
+    if (!waited) core.leases.waited.fetch_add(1, std::memory_order_relaxed);
+    waited = true;
+    ignore_value = false;
+    const Duration left = call.deadline.left();
+    if (left <= Duration::zero())
+      co_return failed(core, Error{Errc::deadline_exceeded, "view " + view.name + ": another instance was still loading the key"});
+    const Duration pause = std::min<Duration>(left, nap / 2 + Duration(std::uniform_int_distribution<Duration::rep>(0, nap.count() / 2)(jitter())));
+    nap = std::min<Duration>(nap * 2, poll_max);
+    co_await Waiting([&](std::coroutine_handle<> flow) { return call.driver.pause(pause, flow); });
+  }
+}
+
+/// R4: after the answer, or without one, the key leaves L1 and the flights; then, and only if there was an answer, the echo is done for (R5).
+void settle(WriteCall& call, std::span<const Key> keys, std::uint64_t write_id, const RemoteReply& reply) {
+  for (const Key& key : keys) {
+    TIERCACHE_LAB_POINT(write_reply_to_erase, key.physical.text);
+    call.core.forget(call.view, key.id, key.physical.text);
+  }
+  if (!reply.error) call.core.writes.answered(write_id);
+}
+
+Result<void> outcome(StoreCore& core, RemoteReply&& reply) {
+  if (!reply.error) return {};
+  core.errors.count(reply.error->code);
+  return std::move(*reply.error);
+}
+
+}  // namespace
+
+Flow<ReadResult> read_flow(ReadCall& call) {
+  for (;;) {
+    const std::uint32_t generation = call.core.coherence.generation(call.key.shard) + call.view.clears.load(std::memory_order_acquire);
+    const Flights::Seat seat = call.core.flights.join(call.key.text, generation, call.loader != nullptr);
+    if (seat.leads) {
+      ReadResult r;
+      try {
+        r = co_await fetch(call);
+      } catch (const std::exception& e) {  // want of memory: whoever waits must not wait for ever
+        r = failed(call.core, Error{Errc::internal, std::string("a read failed: ") + e.what()});
+      }
+      co_return call.core.flights.finish(call.key.text, seat.flight, std::move(r), *call.view.ops);
+    }
+    call.view.flight_joins.fetch_add(1, std::memory_order_relaxed);
+    co_await Waiting([&](std::coroutine_handle<> flow) { return call.driver.wait(*seat.flight, call.deadline, flow); });
+    if (!seat.flight->wait(Deadline(SteadyTime::min())))
+      co_return failed(call.core, Error{Errc::deadline_exceeded, "view " + call.view.name + ": the fetch in progress did not end in time"});
+    ReadResult r = seat.flight->share(*call.view.ops);
+    // The leader ran out of its time, not of ours.
+    if (!r.has_value() && r.error && r.error->code == Errc::deadline_exceeded && !call.deadline.passed()) continue;
+    co_return r;
+  }
+}
+
+Flow<std::vector<ReadResult>> read_many_flow(WriteCall& call, std::span<const Key> keys) {
+  StoreCore& core = call.core;
+  std::vector<ReadResult> results(keys.size());
+  std::vector<Asked> asked(keys.size());
+  for (ShardId shard = 0; shard < core.keys.shard_count(); ++shard) {
+    std::vector<std::string> texts;
+    std::vector<std::size_t> places;
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      if (keys[i].physical.shard != shard) continue;
+      const std::uint64_t hash = core.table->hash(call.view.l1_id, keys[i].id);
+      core.table->count_miss(hash);
+      asked[i] = take_ticket(core, call.view, shard, hash);  // R1
+      texts.push_back(keys[i].physical.text);
+      places.push_back(i);
+    }
+    if (texts.empty()) continue;
+    RemoteReply reply;
+    if (core.has_remote()) {
+      RemoteRequest request;
+      request.op = RemoteOp::get;
+      request.shard = shard;
+      request.keys = texts;
+      request.deadline = call.deadline.sooner(Deadline::after(core.config.l2.call_timeout));
+      co_await ask(call, request, reply);
+      if (reply.error) core.errors.count(reply.error->code);
+    }
+    for (std::size_t n = 0; n < places.size(); ++n) {
+      const std::size_t i = places[n];
+      if (reply.error) {
+        results[i].error = reply.error;
+        continue;
+      }
+      Fetched fetched;
+      if (n < reply.values.size() && reply.values[n] && open_value(core, call.view, keys[i].physical, *reply.values[n], fetched) == Opened::good) {
+        call.view.l2_hits.fetch_add(1, std::memory_order_relaxed);
+        TIERCACHE_LAB_POINT(l2_reply_to_l1_commit, keys[i].physical.text);
+        const std::uint64_t hash = core.table->hash(call.view.l1_id, keys[i].id);
+        results[i] = keep(core, call.view, asked[i], keys[i].id, hash, shard, std::move(fetched), Source::l2);
+      } else {
+        call.view.misses.fetch_add(1, std::memory_order_relaxed);
+      }
+    }
+  }
+  co_return results;
+}
+
+Flow<Result<void>> put_flow(WriteCall& call, const Key& key, const void* value) {
+  StoreCore& core = call.core;
+  call.view.puts.fetch_add(1, std::memory_order_relaxed);
+  if (!core.has_remote()) {
+    // L1 is the only tier: the write goes there. put() bumps the key's fence, so a load in progress cannot overwrite it.
+    std::shared_ptr<void> copy;
+    try {
+      copy = call.view.ops->copy(value);
+    } catch (const std::exception& e) {
+      co_return Error{Errc::internal, std::string("the value could not be copied: ") + e.what()};
+    }
+    const std::uint64_t hash = core.table->hash(call.view.l1_id, key.id);
+    core.flights.detach(key.physical.text);
+    l1::EntryMeta meta;
+    meta.version = call.version;
+    meta.generation = core.coherence.generation(key.physical.shard) + call.view.clears.load(std::memory_order_acquire);
+    meta.shard = key.physical.shard;
+    meta.hard_expiry_ms = l1_expiry(call.view.options, call.ttl.count());
+    switch (core.table->put(call.view.l1_id, key.id, hash, copy.get(), meta)) {
+      case l1::PutStatus::stored: co_return Result<void>{};
+      case l1::PutStatus::too_large: co_return Error{Errc::too_large, "view " + call.view.name + ": the value is over l1.max_entry_bytes"};
+      default: co_return Error{Errc::refused, "view " + call.view.name + ": L1 has no room and could free none"};
+    }
+  }
+  const Sealed sealed = seal_value(core, call.view, key.physical, value, call.version, call.ttl);
+  if (sealed.error) {
+    core.errors.count(sealed.error->code);
+    co_return *sealed.error;
+  }
+  RemoteRequest request;
+  request.op = RemoteOp::put;
+  request.shard = key.physical.shard;
+  request.keys = {&key.physical.text, 1};
+  request.head = sealed.head;
+  request.payload = sealed.payload;
+  request.ttl_ms = call.ttl.count();
+  request.version = call.version;
+  request.if_newer = call.version != 0;
+  request.write_id = core.writes.next();
+  request.deadline = call.deadline;
+  RemoteReply reply;
+  co_await ask(call, request, reply);
+  settle(call, {&key, 1}, request.write_id, reply);
+  co_return outcome(core, std::move(reply));
+}
+
+Flow<Result<void>> erase_flow(WriteCall& call, std::span<const Key> keys) {
+  StoreCore& core = call.core;
+  call.view.erases.fetch_add(keys.size(), std::memory_order_relaxed);
+  if (!core.has_remote()) {
+    for (const Key& key : keys) core.forget(call.view, key.id, key.physical.text);
+    co_return Result<void>{};
+  }
+  constexpr std::size_t keys_a_message = 1024;
+  Result<void> result;
+  for (ShardId shard = 0; shard < core.keys.shard_count(); ++shard) {
+    std::vector<Key> mine;
+    for (const Key& key : keys)
+      if (key.physical.shard == shard) mine.push_back(key);
+    for (std::size_t from = 0; from < mine.size(); from += keys_a_message) {
+      const std::span<const Key> batch = std::span(mine).subspan(from, std::min(keys_a_message, mine.size() - from));
+      std::vector<std::string> texts;
+      for (const Key& key : batch) texts.push_back(key.physical.text);
+      RemoteRequest request;
+      request.op = RemoteOp::erase;
+      request.shard = shard;
+      request.keys = texts;
+      request.write_id = core.writes.next();
+      request.deadline = call.deadline;
+      RemoteReply reply;
+      co_await ask(call, request, reply);
+      settle(call, batch, request.write_id, reply);
+      if (Result<void> r = outcome(core, std::move(reply)); !r && result.ok()) result = std::move(r);
+    }
+  }
+  co_return result;
+}
+
+Flow<Result<void>> clear_flow(WriteCall& call) {
+  StoreCore& core = call.core;
+  Result<void> result;
+  for (ShardId shard = 0; core.has_remote() && shard < core.keys.shard_count(); ++shard) {
+    RemoteRequest request;
+    request.op = RemoteOp::clear;
+    request.shard = shard;
+    request.type = call.view.name;
+    request.write_id = core.writes.next();
+    request.deadline = call.deadline;
+    RemoteReply reply;
+    co_await ask(call, request, reply);
+    if (Result<void> r = outcome(core, std::move(reply)); !r && result.ok()) result = std::move(r);
+  }
+  // After the answers, or without them: voids entries, fills asked for before, and flights, whose generation no longer matches.
+  call.view.clears.fetch_add(1, std::memory_order_acq_rel);
+  co_return result;
+}
+
+Flow<Result<bool>> exists_flow(WriteCall& call, const Key& key) {
+  StoreCore& core = call.core;
+  if (!core.has_remote()) co_return false;
+  RemoteRequest request;
+  request.op = RemoteOp::exists;
+  request.shard = key.physical.shard;
+  request.keys = {&key.physical.text, 1};
+  request.deadline = call.deadline.sooner(Deadline::after(core.config.l2.call_timeout));
+  RemoteReply reply;
+  co_await ask(call, request, reply);
+  if (reply.error) {
+    core.errors.count(reply.error->code);
+    co_return *reply.error;
+  }
+  co_return reply.count > 0;
+}
+
+}  // namespace tiercache::detail

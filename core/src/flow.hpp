@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "flow_task.hpp"
+#include "store_core.hpp"
+
+#include <span>
+#include <string>
+#include <vector>
+
+namespace tiercache::detail {
+
+struct ReadCall {
+  StoreCore& core;
+  ViewState& view;
+  Driver& driver;
+  std::string_view id;
+  PhysicalKey key;
+  std::uint64_t l1_hash;
+  Deadline deadline;
+  std::optional<std::chrono::milliseconds> ttl;
+  const LoaderRef* loader;  ///< null: absent stays absent
+};
+
+struct WriteCall {
+  StoreCore& core;
+  ViewState& view;
+  Driver& driver;
+  Deadline deadline;
+  std::chrono::milliseconds ttl;
+  std::uint64_t version;
+};
+
+struct Key {
+  std::string_view id;
+  PhysicalKey physical;
+};
+
+/// All control flow that crosses the tiers. REQUIRES of all: what the call refers to outlives the flow.
+Flow<ReadResult> read_flow(ReadCall& call);
+Flow<std::vector<ReadResult>> read_many_flow(WriteCall& call, std::span<const Key> keys);
+Flow<Result<void>> put_flow(WriteCall& call, const Key& key, const void* value);
+Flow<Result<void>> erase_flow(WriteCall& call, std::span<const Key> keys);
+Flow<Result<void>> clear_flow(WriteCall& call);
+Flow<Result<bool>> exists_flow(WriteCall& call, const Key& key);
+
+/// Blocks the calling thread wherever a flow waits.
+class BlockingDriver final : public Driver {
+ public:
+  bool call(RemotePort& remote, const RemoteRequest& request, RemoteReply& reply, std::coroutine_handle<>) override {
+    const bool done = remote.start(request, reply, nullptr);
+    assert(done);
+    return done;
+  }
+  bool wait(Flight& flight, Deadline deadline, std::coroutine_handle<>) override { return flight.wait(deadline), true; }
+  bool pause(Duration duration, std::coroutine_handle<>) override { return std::this_thread::sleep_for(duration), true; }
+};
+
+}  // namespace tiercache::detail

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store_core.hpp"
+
+#include <tiercache/base/hash.hpp>
+
+#include <pthread.h>
+#include <signal.h>
+
+#include <algorithm>
+
+namespace tiercache::detail {
+namespace {
+
+/// Forks of this process so far, counted in the child: a store opened before is a stranger there (its threads do not exist).
+std::atomic<std::uint64_t> forks{0};
+void watch_forks() {
+  static const int installed = pthread_atfork(nullptr, nullptr, [] { forks.fetch_add(1, std::memory_order_relaxed); });
+  static_cast<void>(installed);
+}
+
+Duration join_age(const Config& config) {
+  // Half the budget: the value was read at most that long before the joiner asked. Without a bus nothing is promised.
+  return config.l2.enabled && config.bus.enabled ? Duration(config.bus.staleness_budget) / 2 : Duration::max();
+}
+
+}  // namespace
+
+StoreCore::StoreCore(Config config_, Log log_)
+    : config(std::move(config_)),
+      log(std::move(log_)),
+      keys(config.env, config.resource, config.l2.enabled ? config.l2.shards : 0),
+      origin(random_u64() | 1U),
+      coherence(keys.shard_count(), !(config.l2.enabled && config.bus.enabled)),
+      flights(join_age(config)) {
+  watch_forks();
+  forks_at_open_ = forks.load(std::memory_order_relaxed);
+}
+
+Result<void> StoreCore::open_table() {
+  l1::Options options = config.l1;
+  options.is_void = [](const void* self, const l1::Entry& entry) noexcept {
+    const auto& core = *static_cast<const StoreCore*>(self);
+    const ViewState* view = core.by_l1_id_[entry.view() % core.by_l1_id_.size()].load(std::memory_order_acquire);  // (4) pairs with (3)
+    return view != nullptr && entry.generation() != core.coherence.generation(entry.shard()) + view->clears.load(std::memory_order_relaxed);
+  };
+  options.void_context = this;
+  Result<std::unique_ptr<l1::Table>> made = l1::Table::create(options);
+  if (!made) return std::move(made).error();
+  table = std::move(*made);
+  return {};
+}
+
+void StoreCore::start() {
+  connect_ports(*this);
+  if (remote) keeper = std::make_unique<LeaseKeeper>(*remote, config.lease_ttl);
+  if (bus) bus->start(*this);
+}
+
+StoreCore::~StoreCore() {
+  if (forks.load(std::memory_order_relaxed) != forks_at_open_) {
+    // In a forked child the threads to join do not exist, and locks may have been held at the fork: leave all to the process's end.
+    static_cast<void>(bus.release());
+    static_cast<void>(keeper.release());
+    static_cast<void>(remote.release());
+    return;
+  }
+  close(Deadline::after(std::chrono::seconds(2)));
+}
+
+void StoreCore::close(Deadline deadline) noexcept {
+  if (forks.load(std::memory_order_relaxed) != forks_at_open_) return;
+  const std::lock_guard lock(close_mutex_);
+  if (closed_.exchange(true)) return;
+  // The bus first: it calls into this object and sends through the remote. Without it L1 is not kept coherent: nothing in it may answer.
+  if (bus) bus->stop(deadline);
+  for (std::uint32_t shard = 0; bus && shard < coherence.count(); ++shard) coherence.bump(static_cast<ShardId>(shard));
+  if (keeper) keeper->stop();
+  if (remote) remote->close(deadline);
+}
+
+const char* StoreCore::unusable() const noexcept {
+  if (forks.load(std::memory_order_relaxed) != forks_at_open_) return "this process is a fork of the one that opened the store";
+  if (closed_.load(std::memory_order_relaxed)) return "the store is closed";
+  return nullptr;
+}
+
+void StoreCore::forget(ViewState& view, std::string_view id, const std::string& physical) noexcept {
+  // L1 first: a reader that finds no flight takes a ticket after the fence was bumped.
+  table->erase(view.l1_id, id, table->hash(view.l1_id, id));
+  flights.detach(physical);
+}
+
+void StoreCore::on_invalidate(ShardId, std::string_view key, std::uint64_t, std::uint64_t from, std::uint64_t write_id) noexcept {
+  if (from == origin && writes.was_answered(write_id) && !lab::ablated(lab::Remedy::own_echo)) return;  // R5
+  const auto parts = keys.parse(key);
+  if (!parts) return;
+  if (ViewState* view = find_view(parts->type)) {
+    try {
+      forget(*view, parts->id, std::string(key));
+    } catch (...) {  // no memory for the key's copy: void everything rather than miss one
+      for (std::uint32_t shard = 0; shard < coherence.count(); ++shard) coherence.bump(static_cast<ShardId>(shard));
+    }
+  }
+}
+
+void StoreCore::on_clear(ShardId, std::string_view type, std::uint64_t, std::uint64_t) noexcept {
+  if (ViewState* view = find_view(type)) view->clears.fetch_add(1, std::memory_order_acq_rel);
+}
+
+void StoreCore::on_gap(ShardId shard, GapReason) noexcept { coherence.bump(shard); }
+
+void StoreCore::on_coherent(ShardId shard, SteadyTime until) noexcept { coherence.extend(shard, until, config.bus.staleness_budget); }
+
+void StoreCore::on_epoch(ShardId shard, std::uint64_t epoch) noexcept { coherence.set_epoch(shard, epoch); }
+
+ViewState* StoreCore::find_view(std::string_view name) noexcept {
+  for (std::size_t i = local_hash(name, 0), n = 0; n < by_slot_.size(); ++i, ++n) {
+    ViewState* view = by_slot_[i % by_slot_.size()].load(std::memory_order_acquire);  // (2) pairs with (1)
+    if (view == nullptr) return nullptr;
+    if (view->name == name) return view;
+  }
+  return nullptr;
+}
+
+Result<ViewState*> StoreCore::open_view(std::string_view name, const ViewOptions& options, const ValueOps& ops) {
+  if (Result<void> r = check_name("view name", name); !r) return std::move(r).error();
+  const std::string field = "view " + std::string(name);
+  if (options.ttl.count() < 0 || options.l1_ttl.count() < 0 || options.soft_ttl.count() < 0 || options.deadline.count() < 0)
+    return Error{Errc::invalid_argument, field + ": ttl, l1_ttl, soft_ttl, deadline: must not be negative"};
+  if (!(options.ttl_jitter >= 0 && options.ttl_jitter <= 0.5)) return Error{Errc::invalid_argument, field + ": ttl_jitter: must be 0 .. 0.5"};
+  const std::lock_guard lock(views_mutex_);
+  if (closed_.load(std::memory_order_relaxed)) return Error{Errc::closed, "the store is closed"};
+  if (ViewState* there = find_view(name)) {
+    if (there->ops == &ops) return there;
+    return Error{Errc::invalid_argument, field + ": was opened with another value type or codec"};
+  }
+  if (views_.size() >= by_slot_.size() / 2) return Error{Errc::invalid_argument, field + ": more than 512 views"};
+  Result<l1::ViewId> id = table->add_view(&ops.type);
+  if (!id) return std::move(id).error();
+  ViewState& view = views_.emplace_back();
+  view.name = name;
+  view.options = options;
+  view.ops = &ops;
+  view.l1_id = *id;
+  by_l1_id_[*id % by_l1_id_.size()].store(&view, std::memory_order_release);  // (3) the view is complete before the hand can see it
+  for (std::size_t i = local_hash(name, 0);; ++i) {
+    auto& slot = by_slot_[i % by_slot_.size()];
+    if (slot.load(std::memory_order_relaxed) != nullptr) continue;
+    slot.store(&view, std::memory_order_release);  // (1) the view is complete before the bus thread can see it
+    return &view;
+  }
+}
+
+Health StoreCore::health() const {
+  Health h;
+  h.l2_available = remote && remote->available();
+  h.l1_coherent = coherence.all_valid();
+  if (unusable() != nullptr) {
+    h.state = HealthState::closed;
+    h.reason = unusable();
+  } else if (remote && !h.l2_available) {
+    h.state = HealthState::degraded;
+    h.reason = "Redis is away";
+  } else if (!h.l1_coherent) {
+    h.state = HealthState::degraded;
+    h.reason = "L1 is not coherent within the budget: the bus is silent or just began";
+  }
+  return h;
+}
+
+StoreSnapshot StoreCore::snapshot() const {
+  StoreSnapshot s;
+  s.env = config.env;
+  s.resource = config.resource;
+  s.l1 = table->stats();
+  {
+    const std::lock_guard lock(views_mutex_);
+    for (const ViewState& view : views_) s.views.push_back(View(nullptr, const_cast<ViewState*>(&view), std::nullopt).stats());
+  }
+  if (remote) s.l2 = remote->stats();
+  if (bus) s.bus = bus->stats();
+  s.leases.granted = leases.granted.load(std::memory_order_relaxed);
+  s.leases.waited = leases.waited.load(std::memory_order_relaxed);
+  s.leases.lost = leases.lost.load(std::memory_order_relaxed);
+  if (keeper) s.leases.renewed = keeper->renewed();
+  if (bus) {
+    const std::int64_t age = coherence.age_ms();
+    s.coherence_age_seconds = age < 0 ? -1 : static_cast<double>(age) / 1000;
+    s.staleness_budget_seconds = std::chrono::duration<double>(config.bus.staleness_budget).count();
+  }
+  s.errors = errors.snapshot();
+  s.health = health();
+  return s;
+}
+
+void LeaseKeeper::hold(const std::string& token, const PhysicalKey& key) {
+  const std::lock_guard lock(mutex_);
+  if (stopping_) return;
+  held_.emplace(token, Held{key, std::chrono::steady_clock::now() + ttl_ / 2});
+  if (!thread_.joinable()) {
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    thread_ = std::thread([this] {
+      pthread_setname_np(pthread_self(), "tc-keep");
+      run();
+    });
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  }
+  if (held_.size() == 1) wake_.notify_one();
+}
+
+void LeaseKeeper::drop(const std::string& token) {
+  const std::lock_guard lock(mutex_);
+  held_.erase(token);
+}
+
+void LeaseKeeper::stop() noexcept {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_one();
+  if (thread_.joinable()) thread_.join();
+}
+
+void LeaseKeeper::run() {
+  std::unique_lock lock(mutex_);
+  while (!stopping_) {
+    if (held_.empty()) {
+      wake_.wait(lock, [this] { return stopping_ || !held_.empty(); });
+      continue;
+    }
+    const auto first = std::min_element(held_.begin(), held_.end(), [](const auto& a, const auto& b) { return a.second.renew_at < b.second.renew_at; });
+    const SteadyTime due = first->second.renew_at;
+    if (std::chrono::steady_clock::now() < due) {
+      wake_.wait_until(lock, due, [this] { return stopping_; });
+      continue;
+    }
+    const std::string token = first->first;
+    const PhysicalKey key = first->second.key;
+    first->second.renew_at = std::chrono::steady_clock::now() + ttl_ / 2;
+    lock.unlock();
+    RemoteRequest request;
+    request.op = RemoteOp::lease_renew;
+    request.shard = key.shard;
+    request.keys = {&key.text, 1};
+    request.token = token;
+    request.lease_ms = ttl_.count();
+    request.deadline = Deadline::after(ttl_ / 4);
+    RemoteReply reply;
+    remote_.start(request, reply, nullptr);
+    if (!reply.error && reply.applied) renewed_.fetch_add(1, std::memory_order_relaxed);
+    lock.lock();
+    // Displaced by a write: the load goes on, its fill will be refused; nothing is left to renew.
+    if (!reply.error && !reply.applied) held_.erase(token);
+  }
+}
+
+}  // namespace tiercache::detail

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "coherence.hpp"
+#include "flights.hpp"
+#include "key.hpp"
+#include "view_state.hpp"
+
+#include <tiercache/base/log.hpp>
+#include <tiercache/base/ports.hpp>
+#include <tiercache/core/config.hpp>
+#include <tiercache/core/view.hpp>
+#include <tiercache/l1/table.hpp>
+
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <unordered_map>
+
+namespace tiercache::detail {
+
+/// Numbers of own writes that were answered and erased locally: their echoes, which may come later, have nothing left to do, and must not void
+/// what was filled since (faults.md row 15). An echo whose write was never answered is applied like any other's. Lock-free; a number
+/// that was overwritten by a later one of the same slot counts as unanswered, which is the safe side.
+class AnsweredWrites {
+ public:
+  std::uint64_t next() noexcept { return last_.fetch_add(1, std::memory_order_relaxed) + 1; }
+  void answered(std::uint64_t id) noexcept { slots_[id % size].store(id, std::memory_order_release); }  // (1) after the local erase
+  [[nodiscard]] bool was_answered(std::uint64_t id) const noexcept {
+    return slots_[id % size].load(std::memory_order_acquire) == id;  // (2) pairs with (1)
+  }
+
+ private:
+  static constexpr std::size_t size = 4096;
+  std::atomic<std::uint64_t> last_{0};
+  std::array<std::atomic<std::uint64_t>, size> slots_{};
+};
+
+/// Renews the leases of loaders that run ("tc-keep", started with the first lease). Thread-safe.
+class LeaseKeeper {
+ public:
+  LeaseKeeper(RemotePort& remote, std::chrono::milliseconds ttl) : remote_(remote), ttl_(ttl) {}
+  ~LeaseKeeper() { stop(); }
+  void hold(const std::string& token, const PhysicalKey& key);
+  void drop(const std::string& token);
+  void stop() noexcept;
+  [[nodiscard]] std::uint64_t renewed() const noexcept { return renewed_.load(std::memory_order_relaxed); }
+
+ private:
+  struct Held {
+    PhysicalKey key;
+    SteadyTime renew_at;
+  };
+  void run();
+
+  RemotePort& remote_;
+  const std::chrono::milliseconds ttl_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::unordered_map<std::string, Held> held_;
+  std::thread thread_;
+  bool stopping_ = false;
+  std::atomic<std::uint64_t> renewed_{0};
+};
+
+struct LeaseCounts {
+  std::atomic<std::uint64_t> granted{0}, waited{0}, lost{0};
+};
+
+/// All that a store owns. Views hold it by shared_ptr: its memory outlives the Store, its threads do not.
+/// Implements BusSink: what the bus thread does to the cache is here, what callers' threads do is in flow.cpp.
+class StoreCore final : public BusSink {
+ public:
+  StoreCore(Config config, Log log);
+  ~StoreCore() override;
+  Result<void> open_table();  ///< called once, first
+  void start();               ///< connects the ports; called once, before any view exists
+  void close(Deadline deadline) noexcept;
+
+  void on_invalidate(ShardId shard, std::string_view key, std::uint64_t version, std::uint64_t origin, std::uint64_t write_id) noexcept override;
+  void on_clear(ShardId shard, std::string_view type, std::uint64_t origin, std::uint64_t write_id) noexcept override;
+  void on_gap(ShardId shard, GapReason reason) noexcept override;
+  void on_coherent(ShardId shard, SteadyTime until) noexcept override;
+  void on_epoch(ShardId shard, std::uint64_t epoch) noexcept override;
+
+  [[nodiscard]] ViewState* find_view(std::string_view name) noexcept;
+  Result<ViewState*> open_view(std::string_view name, const ViewOptions& options, const ValueOps& ops);
+
+  /// Drops the key from L1 and from the flights: the fence is bumped first, so that no fill asked for before can come in after.
+  void forget(ViewState& view, std::string_view id, const std::string& physical) noexcept;
+
+  /// Errc::closed after close() or in a forked child; else null.
+  [[nodiscard]] const char* unusable() const noexcept;
+  [[nodiscard]] bool has_remote() const noexcept { return remote != nullptr; }
+  [[nodiscard]] StoreSnapshot snapshot() const;
+  [[nodiscard]] Health health() const;
+
+  const Config config;
+  const Log log;
+  const KeySpace keys;
+  const std::uint64_t origin;
+  Coherence coherence;
+  std::unique_ptr<l1::Table> table;
+  std::unique_ptr<RemotePort> remote;  ///< null: L1 only
+  std::unique_ptr<BusPort> bus;        ///< null: none
+  std::unique_ptr<LeaseKeeper> keeper;
+  Flights flights;
+  AnsweredWrites writes;
+  LeaseCounts leases;
+  mutable ErrorCounts errors;
+  OncePer bad_bytes_line{std::chrono::seconds(10)};
+  std::atomic<std::uint64_t> token_number{0};
+
+ private:
+  std::uint64_t forks_at_open_;
+  std::atomic<bool> closed_{false};
+  std::mutex close_mutex_;
+  mutable std::mutex views_mutex_;             // taken to open a view and to scrape
+  std::deque<ViewState> views_;                // stable addresses
+  std::array<std::atomic<ViewState*>, 1024> by_l1_id_{};  // for the table's hand: whose generation is a view's
+  std::array<std::atomic<ViewState*>, 1024> by_slot_{};  // open addressing by name, for the bus thread; never removed from
+};
+
+/// The real ports; defined in wiring.cpp, which alone knows l2 and invalidation.
+void connect_ports(StoreCore& core);
+
+}  // namespace tiercache::detail

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <tiercache/core/view.hpp>
+
+#include "flow.hpp"
+
+#include <tiercache/base/lab.hpp>
+
+namespace tiercache::detail {
+namespace {
+
+constexpr std::uint64_t hit_sample = 16;  // one hit in so many of a thread feeds the sketch
+
+ReadResult refused(Errc code, std::string message) {
+  ReadResult r;
+  r.error = Error{code, std::move(message)};
+  return r;
+}
+
+Deadline deadline_of(const StoreCore& core, const ViewState& view, std::chrono::nanoseconds asked) {
+  if (asked.count() > 0) return Deadline::after(asked);
+  return Deadline::after(view.options.deadline.count() > 0 ? view.options.deadline : core.config.default_deadline);
+}
+
+/// Runs `flow()` and turns want of memory into a value: no call of the public API throws.
+template <class R, class F>
+R contain(StoreCore& core, F&& flow) noexcept {
+  try {
+    return flow();
+  } catch (const std::exception& e) {
+    core.errors.count(Errc::internal);
+    if constexpr (std::is_same_v<R, ReadResult>) {
+      return refused(Errc::internal, e.what());
+    } else {
+      return Error{Errc::internal, e.what()};
+    }
+  }
+}
+
+}  // namespace
+
+l1::Pin View::probe(std::string_view id) noexcept {
+  if (state_ == nullptr) [[unlikely]] return {};
+  StoreCore& core = *core_;
+  ViewState& view = *state_;
+  const ShardId shard = core.keys.sharded() ? core.keys.physical(view.name, id).shard : ShardId{0};
+  // Generation and validity, then the clock (inside valid_now), then the probe: see Coherence.
+  const std::uint32_t generation = core.coherence.generation(shard) + view.clears.load(std::memory_order_acquire);
+  const std::int64_t now = core.coherence.valid_now(shard);
+  if (now < 0) [[unlikely]] {
+    view.l1_bypassed.fetch_add(1, std::memory_order_relaxed);
+    return {};
+  }
+  TIERCACHE_LAB_POINT(validity_to_probe, id);
+  const std::uint64_t hash = core.table->hash(view.l1_id, id);
+  l1::Pin pin = core.table->find(view.l1_id, id, hash, generation, now);
+  if (pin && view.l1_hits.add() % hit_sample == 0) core.table->count_hit(hash);
+  return pin;
+}
+
+bool View::visit(std::string_view id, FunctionRef<void(const void*, std::uint64_t)> f) {
+  if (state_ == nullptr) return false;
+  StoreCore& core = *core_;
+  ViewState& view = *state_;
+  const ShardId shard = core.keys.sharded() ? core.keys.physical(view.name, id).shard : ShardId{0};
+  const std::uint32_t generation = core.coherence.generation(shard) + view.clears.load(std::memory_order_acquire);
+  const std::int64_t now = core.coherence.valid_now(shard);
+  if (now < 0) {
+    view.l1_bypassed.fetch_add(1, std::memory_order_relaxed);
+    return false;
+  }
+  const std::uint64_t hash = core.table->hash(view.l1_id, id);
+  const bool hit = core.table->visit(view.l1_id, id, hash, generation, now,
+                                     [&](const void* value, const l1::Entry& entry) { f(value, entry.version()); });
+  if (hit && view.l1_hits.add() % hit_sample == 0) core.table->count_hit(hash);
+  return hit;
+}
+
+ReadResult View::read(std::string_view id, const ReadOptions& options, const LoaderRef* loader) noexcept {
+  if (error_) return refused(error_->code, error_->message);
+  if (const char* fault = id_fault(id)) return refused(Errc::invalid_argument, fault);
+  if (const char* why = core_->unusable()) return refused(Errc::closed, why);
+  return contain<ReadResult>(*core_, [&] {
+    BlockingDriver driver;
+    ReadCall call{*core_, *state_, driver, id, core_->keys.physical(state_->name, id), core_->table->hash(state_->l1_id, id),
+                  deadline_of(*core_, *state_, options.deadline), options.ttl, loader};
+    return read_flow(call).run();
+  });
+}
+
+std::vector<ReadResult> View::read_many(std::span<const std::string_view> ids, const ReadOptions& options) {
+  std::vector<ReadResult> results(ids.size());
+  std::vector<Key> missing;
+  std::vector<std::size_t> places;
+  const char* closed = error_ ? nullptr : core_->unusable();
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    if (error_) {
+      results[i] = refused(error_->code, error_->message);
+    } else if (const char* fault = id_fault(ids[i])) {
+      results[i] = refused(Errc::invalid_argument, fault);
+    } else if (l1::Pin pin = probe(ids[i])) {
+      results[i].version = pin.entry()->version();
+      results[i].source = Source::l1;
+      // A batch may be larger than what a thread may pin: keep a few pins for the caller, copy the rest.
+      if (i < l1::pins_per_thread() / 2) {
+        results[i].pin = std::move(pin);
+      } else {
+        results[i].owned = state_->ops->copy(pin.value());
+      }
+    } else if (closed != nullptr) {
+      results[i] = refused(Errc::closed, closed);
+    } else {
+      missing.push_back({ids[i], core_->keys.physical(state_->name, ids[i])});
+      places.push_back(i);
+    }
+  }
+  if (missing.empty()) return results;
+  BlockingDriver driver;
+  WriteCall call{*core_, *state_, driver, deadline_of(*core_, *state_, options.deadline), {}, 0};
+  std::vector<ReadResult> fetched = read_many_flow(call, missing).run();
+  for (std::size_t n = 0; n < places.size(); ++n) results[places[n]] = std::move(fetched[n]);
+  return results;
+}
+
+Result<void> View::put(std::string_view id, const void* value, const WriteOptions& options) noexcept {
+  if (error_) return *error_;
+  if (const char* fault = id_fault(id)) return Error{Errc::invalid_argument, fault};
+  if (const char* why = core_->unusable()) return Error{Errc::closed, why};
+  const auto ttl = options.ttl.value_or(state_->options.ttl);
+  if (ttl.count() < 0) return Error{Errc::invalid_argument, "ttl: must not be negative"};
+  return contain<Result<void>>(*core_, [&] {
+    BlockingDriver driver;
+    WriteCall call{*core_, *state_, driver, deadline_of(*core_, *state_, options.deadline), ttl, options.version};
+    const Key key{id, core_->keys.physical(state_->name, id)};
+    return put_flow(call, key, value).run();
+  });
+}
+
+Result<void> View::erase(std::span<const std::string_view> ids, const WriteOptions& options) noexcept {
+  if (error_) return *error_;
+  for (const std::string_view id : ids)
+    if (const char* fault = id_fault(id)) return Error{Errc::invalid_argument, fault};
+  if (const char* why = core_->unusable()) return Error{Errc::closed, why};
+  return contain<Result<void>>(*core_, [&] {
+    BlockingDriver driver;
+    WriteCall call{*core_, *state_, driver, deadline_of(*core_, *state_, options.deadline), {}, 0};
+    std::vector<Key> keys;
+    keys.reserve(ids.size());
+    for (const std::string_view id : ids) keys.push_back({id, core_->keys.physical(state_->name, id)});
+    return erase_flow(call, keys).run();
+  });
+}
+
+Result<void> View::clear(const WriteOptions& options) noexcept {
+  if (error_) return *error_;
+  if (const char* why = core_->unusable()) return Error{Errc::closed, why};
+  return contain<Result<void>>(*core_, [&] {
+    BlockingDriver driver;
+    WriteCall call{*core_, *state_, driver, deadline_of(*core_, *state_, options.deadline), {}, 0};
+    return clear_flow(call).run();
+  });
+}
+
+Result<bool> View::exists(std::string_view id, const ReadOptions& options) noexcept {
+  if (error_) return *error_;
+  if (const char* fault = id_fault(id)) return Error{Errc::invalid_argument, fault};
+  if (probe(id)) return true;
+  if (const char* why = core_->unusable()) return Error{Errc::closed, why};
+  return contain<Result<bool>>(*core_, [&] {
+    BlockingDriver driver;
+    WriteCall call{*core_, *state_, driver, deadline_of(*core_, *state_, options.deadline), {}, 0};
+    const Key key{id, core_->keys.physical(state_->name, id)};
+    return exists_flow(call, key).run();
+  });
+}
+
+ViewStats View::stats() const {
+  ViewStats s;
+  if (state_ == nullptr) return s;
+  const auto get = [](const std::atomic<std::uint64_t>& n) { return n.load(std::memory_order_relaxed); };
+  s.name = state_->name;
+  s.l1_hits = state_->l1_hits.sum();
+  s.l2_hits = get(state_->l2_hits);
+  s.misses = get(state_->misses);
+  s.loads = get(state_->loads);
+  s.load_failures = get(state_->load_failures);
+  s.flight_joins = get(state_->flight_joins);
+  s.puts = get(state_->puts);
+  s.erases = get(state_->erases);
+  s.l1_bypassed = get(state_->l1_bypassed);
+  s.bad_envelopes = get(state_->bad_envelopes);
+  s.foreign_values = get(state_->foreign_values);
+  return s;
+}
+
+std::shared_ptr<View> open_view(const std::shared_ptr<StoreCore>& core, std::string_view name, const ViewOptions& options,
+                                const ValueOps& ops) {
+  Result<ViewState*> state = core ? core->open_view(name, options, ops) : Result<ViewState*>(Error{Errc::closed, "the store was moved from"});
+  if (!state) return std::make_shared<View>(core, nullptr, std::move(state).error());
+  return std::make_shared<View>(core, *state, std::nullopt);
+}
+
+}  // namespace tiercache::detail

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The subscription as a machine without sockets, threads or a clock: events in, actions and sink calls out (docs/design.md,
+// "Numbering, epochs, gaps"). bus.cpp is the shell that feeds it from a connection; tests feed it in virtual time.
+//
+// What a claim of coherence rests on. on_coherent(shard, s(n) + D) says: every message published before s(n) was applied, or a
+// gap was signalled after it was published. It holds because
+//   * the subscriber's stream on a link is a prefix of what was published since SUBSCRIBE took effect, or the numbers show the
+//     hole at the next numbered message, at the latest at the heartbeat itself, which carries the last number given;
+//   * what was published before SUBSCRIBE took effect is covered by the gap `subscribed`, signalled after the confirmation;
+//   * heartbeat n was published after s(n), since s(n) is noted before the request is handed over. The receive time would prove
+//     nothing: the echo may have waited in a buffer for as long as anything.
+// The first number of a subscription is taken as the baseline unseen: between SUBSCRIBE and it the machine relies on the stream
+// being without holes, which one server's is.
+//
+// After a gap everything older is void, and a fill begun after it reads L2 after it: so a heartbeat that itself reveals a gap
+// still ends in a claim, after the gap.
+//
+// Heartbeats sent before the confirmation of the current subscription. Their echo, if it comes, was published after SUBSCRIBE
+// took effect and so follows all that was published since; what was published before is covered by `subscribed`. Believing it
+// would be right as long as confirmation and stream come from one server in one order. Ignoring it is right without that premise
+// (behind a proxy or across a cluster's bus the two may differ), and costs nothing but the wait for the next heartbeat, which the
+// shell sends at once after a subscription. So it is ignored: s(n) must not be before the confirmation.
+//
+// A disconnect voids the entries at once (gap `disconnected`) but does not take back a claim already made: until s(n) + D lapses,
+// a value filled after that gap was current after s(n), so it is within the budget whatever was missed; `subscribed` voids it
+// later.
+#pragma once
+
+#include <tiercache/base/clock.hpp>
+#include <tiercache/base/ports.hpp>
+#include <tiercache/base/stats.hpp>
+#include <tiercache/invalidation/message.hpp>
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+namespace tiercache::invalidation {
+
+struct MachineOptions {
+  std::uint32_t shards = 0;  ///< 0: shard 0 only
+  std::uint64_t origin = 0;  ///< whose heartbeats are ours
+  Duration budget = std::chrono::seconds(2);
+  Duration backoff_min = std::chrono::milliseconds(50);
+  Duration backoff_max = std::chrono::seconds(2);
+};
+
+/// What the machine counted. Written by the machine, read by any thread; wait-free.
+struct MachineCounters {
+  std::atomic<bool> subscribed{false};  ///< every shard is
+  std::atomic<std::uint64_t> connects{0};
+  std::atomic<std::uint64_t> messages{0};
+  std::atomic<std::uint64_t> heartbeats_seen{0};
+  std::atomic<std::uint64_t> malformed{0};
+  std::array<std::atomic<std::uint64_t>, gap_reason_count> gaps{};
+  Histogram lag;
+};
+
+/// Not thread-safe: one thread feeds it (`counters()` excepted). Sink calls are made from within the events, in stream order.
+/// Allocates at construction only. Time never goes back from one event to the next.
+class Machine {
+ public:
+  /// What the shell must do now. After `close` the machine takes the link as gone: no disconnected() follows.
+  enum class Action : std::uint8_t { none, connect, subscribe, close };
+
+  /// Heartbeats of one shard that are remembered. An echo later than so many beats is ignored: with the default interval that is
+  /// over twelve budgets late.
+  static constexpr std::size_t beats_kept = 64;
+
+  /// `sink` must outlive the machine. `seed` feeds the jitter.
+  Machine(const MachineOptions& options, BusSink& sink, std::uint64_t seed);
+
+  /// Time passed. Asks for a connection when one is due (the first at once); finds silence. O(shards) when a timer is due, else
+  /// O(1).
+  [[nodiscard]] Action tick(SteadyTime now);
+  /// When tick() may next have something to do; SteadyTime::max(): not before another event.
+  [[nodiscard]] SteadyTime wake_at() const noexcept;
+  /// When tick() will close the link unless something comes; SteadyTime::max(): never, or there is no link.
+  [[nodiscard]] SteadyTime link_due_at() const noexcept;
+
+  /// The connection that was asked for stands.
+  [[nodiscard]] Action connected(SteadyTime now);
+  /// The server confirmed the subscription of `shard`; its stream begins. Confirmed again, it begins again.
+  void subscribed(ShardId shard, SteadyTime now);
+  /// One message of the channel of `shard`. Returns why it was ignored (static storage), empty if it was applied.
+  std::string_view message(ShardId shard, std::string_view bytes, SteadyTime now);
+  /// The link ended, or the connection could not be made.
+  void disconnected(SteadyTime now);
+  /// Own heartbeat `number` (from 1, rising) is about to be sent; `at` was read before. Must be told before its echo can come.
+  void beat_sent(ShardId shard, std::uint64_t number, SteadyTime at);
+
+  [[nodiscard]] const MachineCounters& counters() const noexcept { return counters_; }
+  [[nodiscard]] ShardId shard_count() const noexcept { return static_cast<ShardId>(shards_.size()); }
+
+ private:
+  enum class State : std::uint8_t { waiting, connecting, subscribing, live };
+  struct Beat {
+    std::uint64_t number = 0;  ///< 0: none
+    SteadyTime at{};
+  };
+  struct Shard {
+    bool subscribed = false;
+    bool has_baseline = false;
+    bool silent = false;       ///< reported already, nothing came since
+    std::uint64_t epoch = 0;
+    std::uint64_t baseline = 0;
+    SteadyTime confirmed_at{};
+    SteadyTime last_message{};
+    std::array<Beat, beats_kept> beats{};
+  };
+
+  void gap(ShardId id, GapReason reason);
+  void check_number(ShardId id, Shard& shard, const Head& head);
+  void apply(ShardId id, const Parsed& parsed);
+  void own_heartbeat(ShardId id, const Shard& shard, const Head& head, SteadyTime now);
+  Action check_silence(SteadyTime now);
+  void wait_to_retry(SteadyTime now);
+
+  MachineOptions options_;
+  BusSink& sink_;
+  std::uint64_t random_;
+  std::vector<Shard> shards_;
+  MachineCounters counters_;
+
+  State state_ = State::waiting;
+  SteadyTime retry_at_ = SteadyTime::min();      ///< waiting: when to connect
+  SteadyTime give_up_at_ = SteadyTime::max();    ///< subscribing: when to close
+  SteadyTime silence_from_ = SteadyTime::max();  ///< no shard is newly silent before
+  SteadyTime last_message_{};                    ///< of any shard on this link
+  Duration backoff_{0};
+  std::uint32_t confirmed_ = 0;
+};
+
+}  // namespace tiercache::invalidation

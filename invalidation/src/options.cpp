@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <tiercache/invalidation/options.hpp>
+
+#include <string>
+#include <string_view>
+
+namespace tiercache::invalidation {
+
+Result<void> Options::validate() const {
+  using std::chrono::milliseconds;
+  const auto bad = [](std::string_view field, std::string_view why) {
+    return Error{Errc::invalid_argument, "bus." + std::string(field) + ": " + std::string(why)};
+  };
+  if (!enabled) return {};
+  if (staleness_budget < milliseconds(250) || staleness_budget > std::chrono::hours(1)) {
+    return bad("staleness_budget", "must be 250 ms to 1 h");
+  }
+  if (heartbeat != milliseconds::zero() && (heartbeat < milliseconds(10) || heartbeat > staleness_budget / 3)) {
+    return bad("heartbeat", "must be 0 (a fifth of the budget) or 10 ms to a third of the budget");
+  }
+  return {};
+}
+
+}  // namespace tiercache::invalidation

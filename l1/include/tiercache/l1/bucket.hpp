@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The kernel: what happens between threads in one bucket. Templates over the policy, so that the same lines run in production,
+// under TSan and under a model checker.
+#pragma once
+
+#include <tiercache/l1/words.hpp>
+
+#include <cstdint>
+
+namespace tiercache::l1 {
+
+inline constexpr unsigned slots_per_bucket = 7;
+
+/// One cache line: seven slots and the control word behind them.
+template <class Sync>
+struct alignas(64) BasicBucket {
+  typename Sync::template atomic<std::uint64_t> slots[slots_per_bucket];
+  typename Sync::template atomic<std::uint64_t> control;
+};
+
+/// What the one install of a thread that may be in progress does. Written by its owner while no control word names it.
+template <class Sync>
+struct BasicDescriptor {
+  typename Sync::template atomic<std::uint64_t> word{0};  ///< the slot word to install
+  typename Sync::template atomic<std::uint64_t> slot{0};  ///< where
+};
+
+/// The steps of the protocol. `Env` supplies
+///   BasicDescriptor<Sync>& descriptor(op)   the descriptor a control word names
+///   void protect(address)                   publishes a hazard, without any barrier
+///   void unprotect()                        clears it (release)
+///   void retire(address)                    takes an entry that the caller unlinked; no user code may run inside
+///
+/// Why an install cannot be lost, doubled or applied twice. While a control word names an op, no other install touches the
+/// bucket; only removals do. So the op's slot holds one of four words: what the installer found (an entry or an empty word), the
+/// empty word that this entry left behind, the new word, or the empty word the new entry left behind. The last two say "applied",
+/// and all four differ: entries by address (a helper holds a hazard on the old one, so its address is not used again), empty
+/// words by sequence (install() is not entered when the found word's sequence equals the new one, see collides()). A helper that
+/// comes late fails its CAS, because none of these words recurs.
+///
+/// Progress: lock-free. Whoever meets a pending op finishes it.
+template <class Sync>
+struct Kernel {
+  using Bucket = BasicBucket<Sync>;
+  using Descriptor = BasicDescriptor<Sync>;
+
+  /// Finishes the op that `seen` names, or finds it finished.
+  template <class Env>
+  static void help(Bucket& bucket, std::uint64_t seen, Env& env) noexcept {
+    Descriptor& descriptor = env.descriptor(control::op(seen));
+    // (1) These acquires pair with the release stores (2) of the descriptor's next use: reading a later op's field makes that
+    // op's view of this control word visible, and the check (3) fails.
+    const std::uint64_t word = descriptor.word.load(Sync::acquire);
+    const auto i = static_cast<unsigned>(descriptor.slot.load(Sync::acquire));
+    for (;;) {
+      if (bucket.control.load(Sync::acquire) != seen) break;  // (3) also: word and i belong to the op
+      auto& target = bucket.slots[i];
+      std::uint64_t found = target.load(Sync::acquire);  // (4) pairs with the slot CASes (5) and (8)
+      if (found == word || found == slot::empty(control::seq(seen))) {
+        settle_control(bucket, seen);
+        break;
+      }
+      if (slot::taken(found)) {
+        // The old entry must not be freed and its address used again before the CAS, or the CAS could succeed on another entry.
+        env.protect(slot::address(found));
+        Sync::light_barrier();
+        if (target.load(Sync::hazard_check) != found) continue;
+      }
+      // Still pending after `found` was read: so `found` was a word of before the install.
+      if (bucket.control.load(Sync::acquire) != seen) break;
+      const std::uint64_t before = found;
+      // (5) release: the entry's contents, which the installer wrote before (6) and this thread acquired with it.
+      if (target.compare_exchange_strong(found, word, Sync::acq_rel, Sync::relaxed)) {
+        settle_control(bucket, seen);
+        if (slot::taken(before)) env.retire(slot::address(before));
+        break;
+      }
+    }
+    env.unprotect();
+  }
+
+  /// The control word with no op in it; helps until it is so. (7) acquire: all installs of before are visible in the slots.
+  template <class Env>
+  [[nodiscard]] static std::uint64_t settled(Bucket& bucket, Env& env) noexcept {
+    for (;;) {
+      const std::uint64_t seen = bucket.control.load(Sync::acquire);
+      if (control::op(seen) == 0) [[likely]] return seen;
+      help(bucket, seen, env);
+    }
+  }
+
+  /// Counts an invalidation. A fill whose ticket is older fails from here on, and one that was in progress is in its slot.
+  template <class Env>
+  static void bump_fence(Bucket& bucket, Env& env) noexcept {
+    for (;;) {
+      std::uint64_t seen = settled(bucket, env);
+      const std::uint64_t next = control::make(0, control::fence(seen) + 1, control::seq(seen));
+      if (bucket.control.compare_exchange_strong(seen, next, Sync::acq_rel, Sync::relaxed)) return;
+    }
+  }
+
+  /// True when the empty word that `found` is, or would leave behind, could be taken for the removal of the next install. One in
+  /// 2^32: skip_sequence() and look again.
+  [[nodiscard]] static bool collides(std::uint64_t seen, std::uint64_t found, std::uint32_t found_seq) noexcept {
+    const std::uint64_t left = slot::taken(found) ? slot::empty(found_seq) : found;
+    return left == slot::empty(control::seq(seen) + 1);
+  }
+  static void skip_sequence(Bucket& bucket, std::uint64_t seen) noexcept {
+    const std::uint64_t next = control::make(0, control::fence(seen), control::seq(seen) + 1);
+    static_cast<void>(bucket.control.compare_exchange_strong(seen, next, Sync::acq_rel, Sync::relaxed));
+  }
+
+  /// Installs `word` in slot `i` if the control word still is `seen` (no op, no install and no invalidation since), else does
+  /// nothing and returns false. The entry must hold control::seq(seen) + 1 already. `op` names `descriptor`, the caller's own.
+  /// `invalidates`: a put; outdated fills of before must not follow it.
+  template <class Env>
+  [[nodiscard]] static bool install(Bucket& bucket, std::uint64_t seen, unsigned i, std::uint64_t word, std::uint32_t op,
+                                    Descriptor& descriptor, bool invalidates, Env& env) noexcept {
+    descriptor.word.store(word, Sync::release);  // (2) after this thread saw its last op finished
+    descriptor.slot.store(i, Sync::release);     // (2)
+    const std::uint64_t pending = control::make(op, control::fence(seen) + (invalidates ? 1 : 0), control::seq(seen) + 1);
+    // (6) release: descriptor and entry; acquired by helpers with (3) and (7).
+    if (!bucket.control.compare_exchange_strong(seen, pending, Sync::acq_rel, Sync::relaxed)) return false;
+    help(bucket, pending, env);
+    return true;
+  }
+
+  /// Unlinks the entry in `word` from slot `i`. The caller holds a hazard on it. (8) acq_rel: keeps the chain of (4) unbroken.
+  [[nodiscard]] static bool unlink(Bucket& bucket, unsigned i, std::uint64_t word, std::uint32_t seq) noexcept {
+    return bucket.slots[i].compare_exchange_strong(word, slot::empty(seq), Sync::acq_rel, Sync::relaxed);
+  }
+
+ private:
+  static void settle_control(Bucket& bucket, std::uint64_t seen) noexcept {
+    std::uint64_t expected = seen;  // failure: another helper was first
+    static_cast<void>(
+        bucket.control.compare_exchange_strong(expected, control::without_op(seen), Sync::acq_rel, Sync::relaxed));
+  }
+};
+
+}  // namespace tiercache::l1

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <tiercache/base/clock.hpp>
+#include <tiercache/base/result.hpp>
+
+#include <cstdint>
+
+namespace tiercache::l1 {
+
+class Entry;
+
+struct Options {
+  std::uint64_t capacity_bytes = 256ULL << 20;  ///< budget for everything; at least 32 KiB
+  std::uint32_t expected_entry_bytes = 256;     ///< sizes the table: capacity / this = expected entries; 32 .. 1 MiB
+  std::uint64_t capacity_objects = 0;           ///< also limit the number of entries; 0: no limit
+  std::uint64_t max_entry_bytes = 0;            ///< larger entries are refused; 0: an eighth of the capacity
+  /// Tells void entries (of a generation that is no longer in force) from others: those are reclaimed first. Called with a hazard
+  /// on the entry, off the hit path, from any thread; must be quick, must not throw or call the table. Null: expiry alone counts.
+  bool (*is_void)(const void* context, const Entry& entry) noexcept = nullptr;
+  const void* void_context = nullptr;           ///< outlives the table
+  /// The clock of expiry outside find(), which is given the time; the same epoch.
+  std::int64_t (*now_ms)() noexcept = &coarse_now_ms;
+  [[nodiscard]] Result<void> validate() const;
+};
+
+}  // namespace tiercache::l1

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <tiercache/l1/hazard.hpp>
+
+#include <utility>
+
+namespace tiercache::l1 {
+
+/// A pinned entry: the value stays readable and unchanged until the pin goes, also after eviction, erase or the table's end.
+/// Move-only; may move to, be read on and be destroyed on another thread, also after the thread that made it ended. Empty when
+/// default-constructed or moved from. A pin takes one of its maker's pins_per_thread() until it is destroyed. The bytes of a
+/// pinned entry stay in the budget. Every member is wait-free; one pin is not for two threads at once.
+class Pin {
+ public:
+  Pin() noexcept = default;
+  Pin(Pin&& other) noexcept : entry_(std::exchange(other.entry_, nullptr)), slot_(std::exchange(other.slot_, nullptr)) {}
+  Pin& operator=(Pin&& other) noexcept {
+    if (this != &other) {
+      reset();
+      entry_ = std::exchange(other.entry_, nullptr);
+      slot_ = std::exchange(other.slot_, nullptr);
+    }
+    return *this;
+  }
+  ~Pin() { reset(); }
+
+  explicit operator bool() const noexcept { return entry_ != nullptr; }
+
+  /// REQUIRES for both: not empty. Valid while the pin lives.
+  [[nodiscard]] const void* value() const noexcept { return entry_->value(); }
+  [[nodiscard]] const Entry* entry() const noexcept { return entry_; }
+
+  /// A second pin on the same entry, out of the calling thread's pins; empty when they are used up, or when this is empty.
+  [[nodiscard]] Pin duplicate() const noexcept {
+    detail::Record* record = entry_ != nullptr ? detail::this_record() : nullptr;
+    if (record == nullptr || !detail::has_free_pin(*record)) return {};
+    const unsigned pin = detail::free_pin(*record);
+    detail::take_pin(*record, pin);
+    detail::HazardSlot& slot = detail::pin_slot(*record, pin);
+    detail::publish(slot, detail::EntryAccess::address(entry_));
+    StdSync::light_barrier();
+    // Not retired after the hazard was published: every scan that may free it comes later and sees the hazard. Else see (13).
+    if (detail::EntryAccess::retired(*entry_)) detail::retired_copies.fetch_add(1, std::memory_order_acq_rel);
+    return {entry_, &slot};
+  }
+
+  void reset() noexcept {
+    if (slot_ != nullptr) {
+      detail::release_pin(slot_);
+      slot_ = nullptr;
+      entry_ = nullptr;
+    }
+  }
+
+ private:
+  friend class Table;
+  friend struct Core;
+  Pin(const Entry* entry, detail::HazardSlot* slot) noexcept : entry_(entry), slot_(slot) {}
+
+  const Entry* entry_ = nullptr;
+  detail::HazardSlot* slot_ = nullptr;
+};
+static_assert(sizeof(Pin) <= 16);
+
+}  // namespace tiercache::l1

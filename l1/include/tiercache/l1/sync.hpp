@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#if defined(__SANITIZE_THREAD__)
+#define TIERCACHE_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define TIERCACHE_TSAN 1
+#endif
+#endif
+
+#if defined(__SSE2__) && !defined(TIERCACHE_TSAN)
+#define TIERCACHE_SSE2_TAGS 1
+#include <emmintrin.h>
+#endif
+
+namespace tiercache::l1 {
+
+/// What the kernels (bucket.hpp, the hazard protocol) know of atomics. Every atomic operation, order, fence and tag scan of
+/// theirs goes through one such policy, so that the same source also compiles over a model checker's atomics. Nothing here
+/// depends on -march: SSE2 is part of x86-64, and other machines take the scalar scan; the layout of memory is the same.
+///
+/// The asymmetric fence: whoever publishes a hazard runs light_barrier() (a compiler barrier), whoever reclaims runs
+/// heavy_barrier() (membarrier, a full fence on every thread of the process). Where the kernel lacks membarrier both sides run a
+/// full fence. TSan understands neither: there the hazard stores and their validating loads are seq_cst operations instead.
+struct StdSync {
+  template <class T>
+  using atomic = std::atomic<T>;
+
+  static constexpr std::memory_order relaxed = std::memory_order_relaxed;
+  static constexpr std::memory_order acquire = std::memory_order_acquire;
+  static constexpr std::memory_order release = std::memory_order_release;
+  static constexpr std::memory_order acq_rel = std::memory_order_acq_rel;
+#ifdef TIERCACHE_TSAN
+  static constexpr std::memory_order hazard_store = std::memory_order_seq_cst;
+  static constexpr std::memory_order hazard_check = std::memory_order_seq_cst;
+  static void light_barrier() noexcept {}
+#else
+  static constexpr std::memory_order hazard_store = std::memory_order_relaxed;
+  static constexpr std::memory_order hazard_check = std::memory_order_acquire;
+  static void light_barrier() noexcept {
+    if (asymmetric.load(std::memory_order_relaxed)) [[likely]] {
+      std::atomic_signal_fence(std::memory_order_seq_cst);
+    } else {
+      std::atomic_thread_fence(std::memory_order_seq_cst);
+    }
+  }
+#endif
+
+  /// False when the fence could not be run (a seccomp filter that came later): then nothing may be freed.
+  [[nodiscard]] static bool heavy_barrier() noexcept;
+  /// Registers with membarrier; called before the first table exists, so that every reader of a table sees the outcome.
+  static void prepare() noexcept;
+
+  /// A bit for each of the seven words whose upper 16 bits equal `tag`. A hint: each hit is loaded again, atomically.
+  [[nodiscard]] static unsigned match_tags(const std::atomic<std::uint64_t>* words, std::uint16_t tag) noexcept {
+#ifdef TIERCACHE_SSE2_TAGS
+    const auto* p = reinterpret_cast<const __m128i*>(words);
+    // The high halves of two words each, arithmetically shifted so that the saturating pack keeps all 16 bits as they are.
+    const auto high = [](__m128i a, __m128i b) noexcept {
+      return _mm_srai_epi32(
+          _mm_castps_si128(_mm_shuffle_ps(_mm_castsi128_ps(a), _mm_castsi128_ps(b), _MM_SHUFFLE(3, 1, 3, 1))), 16);
+    };
+    const __m128i tags = _mm_packs_epi32(high(_mm_load_si128(p), _mm_load_si128(p + 1)),
+                                         high(_mm_load_si128(p + 2), _mm_load_si128(p + 3)));
+    const __m128i equal = _mm_cmpeq_epi16(tags, _mm_set1_epi16(static_cast<short>(tag)));
+    return static_cast<unsigned>(_mm_movemask_epi8(_mm_packs_epi16(equal, equal))) & 0x7fU;
+#else
+    unsigned mask = 0;
+    for (unsigned i = 0; i < 7; ++i) {
+      mask |= static_cast<unsigned>((words[i].load(std::memory_order_relaxed) >> 48) == tag) << i;
+    }
+    return mask;
+#endif
+  }
+
+  inline static std::atomic<bool> asymmetric{false};
+};
+
+}  // namespace tiercache::l1

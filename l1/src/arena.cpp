@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "arena.hpp"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <bit>
+#include <new>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define TIERCACHE_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define TIERCACHE_ASAN 1
+#endif
+#endif
+#ifdef TIERCACHE_ASAN
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(p, n) static_cast<void>(0)
+#define ASAN_UNPOISON_MEMORY_REGION(p, n) static_cast<void>(0)
+#endif
+
+namespace tiercache::l1 {
+
+namespace {
+
+constexpr std::uint64_t scan_max = 4096;
+
+[[nodiscard]] constexpr std::uint64_t run(unsigned granules) noexcept {
+  return granules == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << granules) - 1;
+}
+
+/// The bits at which a run of n zeros of `taken` begins.
+[[nodiscard]] constexpr std::uint64_t run_starts(std::uint64_t taken, unsigned granules) noexcept {
+  std::uint64_t starts = ~taken;
+  for (unsigned left = granules; left > 1 && starts != 0;) {
+    const unsigned half = left / 2;
+    starts &= starts >> half;
+    left -= half;
+  }
+  return starts;
+}
+static_assert(run_starts(0, 64) == 1 && run_starts(0b1011, 1) == ~std::uint64_t{0b1011});
+static_assert(run_starts(~std::uint64_t{0b1110110}, 3) == 0b10000 && run_starts(~std::uint64_t{0b110}, 3) == 0);
+
+}  // namespace
+
+Arena::~Arena() {
+  if (base_ == nullptr) return;
+  ASAN_UNPOISON_MEMORY_REGION(base_, blocks_ * block_bytes);
+  munmap(base_, blocks_ * block_bytes);
+}
+
+bool Arena::map(std::uint64_t bytes) noexcept {
+  const std::uint64_t blocks = (bytes + block_bytes - 1) / block_bytes;
+  taken_.reset(new (std::nothrow) std::atomic<std::uint64_t>[blocks]());
+  if (taken_ == nullptr) return false;
+  void* memory = mmap(nullptr, blocks * block_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) return false;
+  base_ = static_cast<char*>(memory);
+  blocks_ = blocks;
+  for (std::size_t i = 0; i < stripes; ++i) cursors_[i].block.store(blocks * i / stripes, std::memory_order_relaxed);
+  ASAN_POISON_MEMORY_REGION(base_, blocks_ * block_bytes);
+  return true;
+}
+
+void* Arena::allocate(unsigned granules, std::uint32_t stripe) noexcept {
+  auto& cursor = cursors_[stripe % stripes].block;
+  const std::uint64_t begin = cursor.load(std::memory_order_relaxed);
+  const std::uint64_t steps = std::min(blocks_, scan_max);
+  for (std::uint64_t step = 0; step < steps; ++step) {
+    const std::uint64_t block = begin + step < blocks_ ? begin + step : begin + step - blocks_;
+    std::uint64_t taken = taken_[block].load(std::memory_order_relaxed);
+    for (;;) {
+      const std::uint64_t starts = run_starts(taken, granules);
+      if (starts == 0) break;
+      const int at = std::countr_zero(starts);
+      // (18) acquire: pairs with the release (19): the last owner is done with the memory.
+      if (taken_[block].compare_exchange_weak(taken, taken | (run(granules) << at), std::memory_order_acquire,
+                                              std::memory_order_relaxed)) {
+        if (step != 0) cursor.store(block, std::memory_order_relaxed);
+        char* memory = base_ + block * block_bytes + static_cast<std::size_t>(at) * granule_bytes;
+        ASAN_UNPOISON_MEMORY_REGION(memory, granules * granule_bytes);
+        return memory;
+      }
+    }
+  }
+  // The next search goes on where this one gave up: no region is left out for ever.
+  cursor.store((begin + steps) % blocks_, std::memory_order_relaxed);
+  return nullptr;
+}
+
+void Arena::free(void* memory, unsigned granules) noexcept {
+  ASAN_POISON_MEMORY_REGION(memory, granules * granule_bytes);
+  const auto granule = static_cast<std::uint64_t>(static_cast<char*>(memory) - base_) / granule_bytes;
+  taken_[granule / block_granules].fetch_and(~(run(granules) << (granule % block_granules)), std::memory_order_release);  // (19)
+}
+
+std::uint64_t Arena::granules_taken() const noexcept {
+  std::uint64_t sum = 0;
+  for (std::uint64_t i = 0; i < blocks_; ++i) {
+    sum += static_cast<std::uint64_t>(std::popcount(taken_[i].load(std::memory_order_relaxed)));
+  }
+  return sum;
+}
+
+bool Arena::marks(const void* memory, unsigned granules) const noexcept {
+  const auto offset = static_cast<const char*>(memory) - base_;
+  if (offset < 0 || static_cast<std::uint64_t>(offset) >= blocks_ * block_bytes) return false;
+  const std::uint64_t granule = static_cast<std::uint64_t>(offset) / granule_bytes;
+  const std::uint64_t bits = run(granules) << (granule % block_granules);
+  return (taken_[granule / block_granules].load(std::memory_order_relaxed) & bits) == bits;
+}
+
+}  // namespace tiercache::l1

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+namespace tiercache::l1 {
+
+/// Memory for entries: one lazily committed mapping, cut into blocks of 64 granules of 32 bytes, one bitmap word a block. n
+/// granules are a run of n zero bits within one word, taken by one CAS; freeing clears them. No size classes, so memory never sits
+/// in the wrong class, and freed neighbours are one run again at once. All members are lock-free and thread-safe.
+class Arena {
+ public:
+  static constexpr std::size_t granule_bytes = 32;
+  static constexpr std::size_t block_granules = 64;
+  static constexpr std::size_t block_bytes = granule_bytes * block_granules;
+
+  Arena() noexcept = default;
+  ~Arena();
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+
+  /// At least `bytes`, rounded up to whole blocks. False: no memory.
+  [[nodiscard]] bool map(std::uint64_t bytes) noexcept;
+
+  /// 1 <= granules <= 64. Null when no run is found among the next 4096 blocks (all of them in small arenas): full or fragmented.
+  /// The bound keeps the work of one put bounded.
+  [[nodiscard]] void* allocate(unsigned granules, std::uint32_t stripe) noexcept;
+  void free(void* memory, unsigned granules) noexcept;
+
+  [[nodiscard]] std::uint64_t table_bytes() const noexcept { return blocks_ * sizeof(std::uint64_t); }
+  [[nodiscard]] std::uint64_t granules_taken() const noexcept;
+  /// True when all these granules are marked taken. For validate().
+  [[nodiscard]] bool marks(const void* memory, unsigned granules) const noexcept;
+
+ private:
+  static constexpr std::size_t stripes = 8;
+  struct alignas(64) Cursor {
+    std::atomic<std::uint64_t> block{0};
+  };
+
+  char* base_ = nullptr;
+  std::uint64_t blocks_ = 0;
+  std::unique_ptr<std::atomic<std::uint64_t>[]> taken_;
+  Cursor cursors_[stripes];
+};
+
+}  // namespace tiercache::l1

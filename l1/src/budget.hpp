@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace tiercache::l1 {
+
+/// The one count of bytes held: fixed tables, entries, value heap, in-flight, pinned, retired. Bytes are reserved before they are
+/// allocated and given back after they are freed, so `used` never passes the capacity. Lock-free.
+class Budget {
+ public:
+  void open(std::uint64_t capacity, std::uint64_t objects_max) noexcept {
+    capacity_ = capacity;
+    objects_max_ = objects_max;
+  }
+  /// Bytes that are there for good.
+  void charge_fixed(std::uint64_t bytes) noexcept {
+    used_.fetch_add(bytes, std::memory_order_relaxed);
+    fixed_.fetch_add(bytes, std::memory_order_relaxed);
+  }
+
+  [[nodiscard]] bool reserve(std::uint64_t bytes) noexcept {
+    std::uint64_t used = used_.load(std::memory_order_relaxed);
+    do {
+      if (bytes > capacity_ || used > capacity_ - bytes) return false;
+      // A CAS, not add-and-undo: a sum that is over for an instant would refuse others, and show.
+    } while (!used_.compare_exchange_weak(used, used + bytes, std::memory_order_relaxed));
+    return true;
+  }
+  void release(std::uint64_t bytes) noexcept { used_.fetch_sub(bytes, std::memory_order_relaxed); }
+
+  void retire(std::uint64_t bytes) noexcept {
+    retired_.fetch_add(bytes, std::memory_order_relaxed);
+    retired_count_.fetch_add(1, std::memory_order_relaxed);
+  }
+  /// A retired entry was freed.
+  void release_retired(std::uint64_t bytes) noexcept {
+    retired_count_.fetch_sub(1, std::memory_order_relaxed);
+    retired_.fetch_sub(bytes, std::memory_order_relaxed);
+    release(bytes);
+  }
+
+  /// Room for one more linked entry when the number of entries is limited.
+  [[nodiscard]] bool reserve_object() noexcept {
+    std::uint64_t objects = objects_.load(std::memory_order_relaxed);
+    do {
+      if (objects_max_ != 0 && objects >= objects_max_) return false;
+    } while (!objects_.compare_exchange_weak(objects, objects + 1, std::memory_order_relaxed));
+    return true;
+  }
+  void release_object() noexcept { objects_.fetch_sub(1, std::memory_order_relaxed); }
+
+  [[nodiscard]] std::uint64_t capacity() const noexcept { return capacity_; }
+  [[nodiscard]] std::uint64_t used() const noexcept { return used_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t fixed() const noexcept { return fixed_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t retired() const noexcept { return retired_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t retired_count() const noexcept { return retired_count_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t objects() const noexcept { return objects_.load(std::memory_order_relaxed); }
+  /// Bytes that eviction can still act on: not retired yet.
+  [[nodiscard]] std::uint64_t live() const noexcept {
+    const std::uint64_t retired_bytes = retired();
+    const std::uint64_t used_bytes = used();
+    return used_bytes > retired_bytes ? used_bytes - retired_bytes : 0;
+  }
+
+ private:
+  std::uint64_t capacity_ = 0;
+  std::uint64_t objects_max_ = 0;
+  alignas(64) std::atomic<std::uint64_t> used_{0};
+  std::atomic<std::uint64_t> fixed_{0};
+  std::atomic<std::uint64_t> retired_{0};
+  std::atomic<std::uint64_t> retired_count_{0};
+  std::atomic<std::uint64_t> objects_{0};  // linked entries, and inserts under way
+};
+
+}  // namespace tiercache::l1

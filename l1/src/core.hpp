@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What is behind a Table: everything that has to outlive it while entries are pinned.
+#pragma once
+
+#include "arena.hpp"
+#include "budget.hpp"
+#include "domain.hpp"
+#include "eviction.hpp"
+#include "sketch.hpp"
+
+#include <tiercache/l1/table.hpp>
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace tiercache::l1 {
+
+using Access = detail::EntryAccess;
+using BucketKernel = Kernel<StdSync>;
+
+/// The two hazards of an operation, and the kernel's view of the table. Clears them at its end, and then reclaims if it is time:
+/// never earlier, so that no user code (destructors) runs inside a step of the protocol.
+class Op {
+ public:
+  Op(Core& core, detail::HazardSlot* hazards) noexcept : core_(core), hazards_(hazards) {}
+  ~Op();
+  Op(const Op&) = delete;
+  Op& operator=(const Op&) = delete;
+
+  [[nodiscard]] detail::HazardSlot& key_hazard() const noexcept { return hazards_[0]; }
+  [[nodiscard]] detail::HazardSlot& other_hazard() const noexcept { return hazards_[1]; }
+
+  // The kernel's Env.
+  [[nodiscard]] static BasicDescriptor<StdSync>& descriptor(std::uint32_t op) noexcept {
+    return detail::records[op - 1].descriptor;
+  }
+  void protect(std::uint64_t address) const noexcept { detail::publish(other_hazard(), address); }
+  void unprotect() const noexcept { detail::clear(other_hazard()); }
+  void retire(std::uint64_t address) const noexcept;
+
+ private:
+  Core& core_;
+  detail::HazardSlot* hazards_;
+};
+
+/// The hazards of an erase: the thread's own, or borrowed ones when it has no record.
+class EraseHazards {
+ public:
+  EraseHazards() noexcept : record_(detail::this_record()) {
+    if (record_ == nullptr) overflow_ = detail::overflow_acquire();
+  }
+  ~EraseHazards() {
+    if (overflow_ != nullptr) detail::overflow_release(*overflow_);
+  }
+  EraseHazards(const EraseHazards&) = delete;
+  EraseHazards& operator=(const EraseHazards&) = delete;
+  [[nodiscard]] detail::HazardSlot* get() const noexcept {
+    return record_ != nullptr ? record_->hazards : overflow_->hazards;
+  }
+
+ private:
+  detail::Record* record_;
+  detail::OverflowRecord* overflow_ = nullptr;
+};
+
+struct Counters {
+  std::atomic<std::uint64_t> inserts{0}, evictions{0}, expirations{0}, invalidations{0};
+  std::atomic<std::uint64_t> refused_no_room{0}, refused_too_large{0}, refused_fence{0}, promoted{0}, not_promoted{0};
+  static void one(std::atomic<std::uint64_t>& counter) noexcept { counter.fetch_add(1, std::memory_order_relaxed); }
+};
+
+struct Core {
+  explicit Core(const Options& o) noexcept : options(o) {}
+  ~Core();
+  Core(const Core&) = delete;
+  Core& operator=(const Core&) = delete;
+
+  [[nodiscard]] bool allocate_tables() noexcept;
+  [[nodiscard]] Result<ViewId> add_view(const TypeOps* ops);
+  [[nodiscard]] const TypeOps* ops(ViewId view) const noexcept;
+
+  // store.cpp
+  struct Sizes {
+    std::size_t value_offset = 0;
+    std::size_t bytes = 0;    // of the allocation
+    unsigned granules = 0;    // 0: from operator new, for sure
+    std::uint64_t heap = 0;
+    std::uint64_t cost = 0;   // an upper bound of what is charged
+  };
+  [[nodiscard]] static Sizes sizes(const TypeOps& type, std::string_view key, const void* value) noexcept;
+  [[nodiscard]] Entry* allocate(Sizes& sizes, const TypeOps& type) noexcept;
+  PutStatus store(ViewId view, std::string_view key, std::uint64_t hash, void* value, const EntryMeta& meta,
+                  const Ticket* ticket, Pin* pin) noexcept;
+  [[nodiscard]] PutStatus link(Bucket& bucket, ViewId view, std::string_view key, std::uint64_t hash, Entry* entry,
+                               const Ticket* ticket, detail::Record& record, Op& op) noexcept;
+  [[nodiscard]] bool fenced(const Ticket& ticket, std::uint64_t hash, std::uint64_t control_word) const noexcept;
+
+  // reclaim.cpp
+  void retire(Entry* entry) noexcept;
+  /// The step after a successful Kernel::unlink.
+  void unlinked(Entry* entry, std::atomic<std::uint64_t>& counter) noexcept;
+  [[nodiscard]] bool reclaim_due() const noexcept;
+  /// Frees what no hazard holds. True if anything was freed.
+  bool reclaim() noexcept;
+  [[nodiscard]] std::uint64_t cost(const Entry& entry) const noexcept;
+  [[nodiscard]] std::uint64_t memory_cost(const Entry& entry) const noexcept;
+  void free_memory(Entry* entry) noexcept;
+  [[nodiscard]] std::uint64_t& heap_charge(const Entry& entry) const noexcept;
+  void push_retired(Entry* first, Entry* last) noexcept;
+  /// Takes a table's core at its end; deletes it, now or once the last pin on it is gone.
+  static void abandon(Core* core) noexcept;
+  static void sweep_abandoned() noexcept;
+
+  // eviction.cpp
+  [[nodiscard]] bool is_void(const Entry& entry, std::int64_t now_ms) const noexcept {
+    return entry.expired(now_ms) || (options.is_void != nullptr && options.is_void(options.void_context, entry));
+  }
+
+  [[nodiscard]] std::uint64_t bucket_index(std::uint64_t hash) const noexcept { return ((hash >> 32) * bucket_count) >> 32; }
+  [[nodiscard]] std::uint64_t hash_of(const Entry& entry) const noexcept {
+    return local_hash(entry.key(), seed + entry.view() * 0x9e3779b97f4a7c15ULL);
+  }
+  [[nodiscard]] Result<void> validate() const;
+
+  static constexpr std::size_t views_per_chunk = 64;
+  using ViewChunk = std::array<std::atomic<const TypeOps*>, views_per_chunk>;
+  static constexpr std::uint64_t malloc_overhead = 16;
+
+  Options options;
+  std::uint64_t seed = 0;
+  std::uint64_t bucket_count = 0;
+  std::uint64_t max_entry_bytes = 0;
+  std::uint64_t retire_bytes = 0;  // reclaim when so much more is retired than the last scan left behind
+  Bucket* buckets = nullptr;
+  std::array<std::atomic<ViewChunk*>, max_views / views_per_chunk> views{};
+  std::atomic<std::uint32_t> view_count{0};
+  Arena arena;
+  Sketch sketch;
+  Budget budget;
+  Eviction eviction;
+  alignas(64) std::atomic<Entry*> retired{nullptr};
+  std::atomic<std::uint64_t> left_bytes{0};  // retired, and pinned at the last scan
+  std::atomic<std::uint64_t> left_count{0};
+  alignas(64) Counters counters;
+  Core* next_abandoned = nullptr;
+};
+
+inline void Op::retire(std::uint64_t address) const noexcept {
+  Entry* entry = Access::at(address);
+  core_.budget.release_object();
+  core_.retire(entry);
+}
+inline Op::~Op() {
+  detail::clear(hazards_[0]);
+  detail::clear(hazards_[1]);
+  if (core_.reclaim_due()) core_.reclaim();
+}
+
+}  // namespace tiercache::l1

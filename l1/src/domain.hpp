@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The hazard domain as the reclaimer sees it.
+#pragma once
+
+#include <tiercache/l1/hazard.hpp>
+
+namespace tiercache::l1::detail {
+
+[[nodiscard]] OverflowRecord* overflow_acquire() noexcept;
+void overflow_release(OverflowRecord& record) noexcept;
+
+/// All hazards of the process at once, without allocating. Run the heavy barrier between the unlinking of what is asked for and
+/// collect().
+class HazardScan {
+ public:
+  /// False: pins on retired entries kept being copied meanwhile, so a hazard may have been missed. Free nothing this time.
+  [[nodiscard]] bool collect() noexcept;
+  [[nodiscard]] bool holds(const Entry* entry) const noexcept;
+
+ private:
+  static constexpr unsigned room = 512;  // on the stack; with more hazards than this each question walks the records
+
+  template <class F>
+  static void each(F&& f) noexcept;
+
+  const Entry* found_[room];
+  unsigned count_ = 0;
+  bool overflowed_ = false;
+};
+
+/// For validate(): nobody is inside an operation.
+[[nodiscard]] bool operation_hazards_clear() noexcept;
+
+}  // namespace tiercache::l1::detail

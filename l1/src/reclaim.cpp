@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// From unlinked to freed: the retired stack, the scan, and tables that end before the pins on them do.
+#include "core.hpp"
+
+#include <malloc.h>
+
+#include <cstdlib>
+
+namespace tiercache::l1 {
+
+namespace {
+constexpr std::uint64_t retire_count_max = 64;
+/// Cores of tables that ended while entries were pinned.
+std::atomic<Core*> abandoned{nullptr};
+
+void push_abandoned(Core* core) noexcept {
+  core->next_abandoned = abandoned.load(std::memory_order_relaxed);
+  while (!abandoned.compare_exchange_weak(core->next_abandoned, core, std::memory_order_release)) {  // (20)
+  }
+}
+}  // namespace
+
+std::uint64_t& Core::heap_charge(const Entry& entry) const noexcept {
+  const TypeOps& type = *ops(entry.view());
+  const std::size_t end = Entry::value_offset(entry.key().size(), type.align) + type.size;
+  const auto address = Access::address(&entry) + ((end + 7) & ~std::size_t{7});
+  return *reinterpret_cast<std::uint64_t*>(static_cast<std::uintptr_t>(address));  // NOLINT(performance-no-int-to-ptr)
+}
+
+std::uint64_t Core::memory_cost(const Entry& entry) const noexcept {
+  const unsigned granules = Access::granules(entry);
+  if (granules != 0) return granules * Arena::granule_bytes;
+  return malloc_usable_size(Access::at(Access::address(&entry))) + malloc_overhead;
+}
+
+std::uint64_t Core::cost(const Entry& entry) const noexcept {
+  return memory_cost(entry) + (Access::has_heap_charge(entry) ? heap_charge(entry) : 0);
+}
+
+void Core::free_memory(Entry* entry) noexcept {
+  const unsigned granules = Access::granules(*entry);
+  if (granules != 0) arena.free(entry, granules);
+  else std::free(entry);
+}
+
+void Core::push_retired(Entry* first, Entry* last) noexcept {
+  Entry* head = retired.load(std::memory_order_relaxed);
+  do {
+    Access::set_next(*last, head);
+    // (21) release: pairs with the acquire (22). Nobody pops single entries, so a recurring head does no harm.
+  } while (!retired.compare_exchange_weak(head, first, std::memory_order_release, std::memory_order_relaxed));
+}
+
+void Core::retire(Entry* entry) noexcept {
+  Access::set_retired(*entry);  // before the scan that may free it: see (13)
+  budget.retire(cost(*entry));
+  push_retired(entry, entry);
+}
+
+void Core::unlinked(Entry* entry, std::atomic<std::uint64_t>& counter) noexcept {
+  Counters::one(counter);
+  budget.release_object();
+  retire(entry);
+}
+
+bool Core::reclaim_due() const noexcept {
+  const std::uint64_t bytes = budget.retired();
+  // Beyond what the last scan had to leave: pinned entries must not make every call scan.
+  return bytes != 0 && (bytes >= left_bytes.load(std::memory_order_relaxed) + retire_bytes ||
+                        budget.retired_count() >= left_count.load(std::memory_order_relaxed) + retire_count_max);
+}
+
+bool Core::reclaim() noexcept {
+  // The whole stack at once: a thread that is stopped in here keeps what it took, which is about one threshold's worth.
+  Entry* list = retired.exchange(nullptr, std::memory_order_acquire);  // (22)
+  if (list == nullptr) return false;
+  detail::HazardScan hazards;
+  const bool scanned = StdSync::heavy_barrier() && hazards.collect();
+  bool freed = false;
+  Entry* kept = nullptr;
+  Entry* kept_last = nullptr;
+  std::uint64_t kept_bytes = 0;
+  std::uint64_t kept_count = 0;
+  while (list != nullptr) {
+    Entry* entry = list;
+    list = Access::next(*entry);
+    const std::uint64_t bytes = cost(*entry);
+    if (!scanned || hazards.holds(entry)) {
+      Access::set_next(*entry, kept);
+      kept = entry;
+      if (kept_last == nullptr) kept_last = entry;
+      kept_bytes += bytes;
+      ++kept_count;
+      continue;
+    }
+    ops(entry->view())->destroy(const_cast<void*>(entry->value()));
+    free_memory(entry);
+    budget.release_retired(bytes);
+    freed = true;
+  }
+  left_bytes.store(kept_bytes, std::memory_order_relaxed);
+  left_count.store(kept_count, std::memory_order_relaxed);
+  if (kept != nullptr) push_retired(kept, kept_last);
+  return freed;
+}
+
+void Core::abandon(Core* core) noexcept {
+  for (std::uint64_t b = 0; b < core->bucket_count; ++b) {
+    for (auto& slot_word : core->buckets[b].slots) {
+      const std::uint64_t word = slot_word.load(std::memory_order_acquire);
+      if (!slot::taken(word)) continue;
+      slot_word.store(slot::empty(0), std::memory_order_relaxed);
+      core->budget.release_object();
+      core->retire(Access::at(slot::address(word)));
+    }
+  }
+  push_abandoned(core);
+  sweep_abandoned();
+}
+
+void Core::sweep_abandoned() noexcept {
+  Core* list = abandoned.exchange(nullptr, std::memory_order_acquire);  // pairs with (20)
+  while (list != nullptr) {
+    Core* core = list;
+    list = core->next_abandoned;
+    core->reclaim();
+    if (core->budget.retired_count() == 0) delete core;
+    else push_abandoned(core);
+  }
+}
+
+}  // namespace tiercache::l1

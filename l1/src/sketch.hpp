@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cstdint>
+#include <memory>
+#include <new>
+
+namespace tiercache::l1 {
+
+/// How often keys were asked for lately: a count-min sketch of 4 rows of 4-bit counters (TinyLFU, Einziger et al. 2017). The four
+/// counters of a key share one cache line. Every 10 x entries additions all counters are halved, little by little: every
+/// 20 additions two words, so that no call does the whole. Races lose increments, no more. Wait-free.
+class Sketch {
+ public:
+  /// Memory: 8 bytes an expected entry: four counters an entry in each row, or the keys of a long scan would
+  /// raise each other's estimates above those of what is used. False: no memory.
+  [[nodiscard]] bool create(std::uint64_t expected_entries) noexcept {
+    lines_ = std::bit_ceil(std::max<std::uint64_t>(expected_entries / 8, 1));
+    words_.reset(new (std::nothrow) std::atomic<std::uint64_t>[lines_ * words_per_line]());
+    return words_ != nullptr;
+  }
+  [[nodiscard]] std::uint64_t table_bytes() const noexcept { return lines_ * words_per_line * sizeof(std::uint64_t); }
+
+  [[nodiscard]] unsigned estimate(std::uint64_t hash) const noexcept {
+    const std::uint64_t mixed = mix(hash);
+    unsigned least = counter_max;
+    for (unsigned row = 0; row < rows; ++row) {
+      const Place place = at(mixed, row);
+      least = std::min(least, counter(place.word->load(std::memory_order_relaxed), place.shift));
+    }
+    return least;
+  }
+
+  void add(std::uint64_t hash) noexcept {
+    const std::uint64_t mixed = mix(hash);
+    const unsigned least = estimate(hash);
+    if (least == counter_max) return;  // saturated counters are not written: a hot key's line stays shared
+    for (unsigned row = 0; row < rows; ++row) {
+      const Place place = at(mixed, row);
+      std::uint64_t word = place.word->load(std::memory_order_relaxed);
+      // Conservative update: only the counters that bound the estimate grow. One try: a lost race loses one count.
+      if (counter(word, place.shift) != least) continue;
+      static_cast<void>(place.word->compare_exchange_strong(word, word + (std::uint64_t{1} << place.shift),
+                                                            std::memory_order_relaxed));
+    }
+    if (additions_.fetch_add(1, std::memory_order_relaxed) % aging_step == aging_step - 1) age();
+  }
+
+ private:
+  static constexpr unsigned rows = 4;
+  static constexpr unsigned words_per_line = 8;
+  static constexpr unsigned counter_max = 15;
+  // 10 x entries = 80 x lines additions have to pass over 8 x lines words; two at a time.
+  static constexpr std::uint64_t aging_step = 20;
+  static constexpr std::uint64_t aged_words = 2;
+
+  struct Place {
+    std::atomic<std::uint64_t>* word;
+    unsigned shift;
+  };
+
+  [[nodiscard]] static std::uint64_t mix(std::uint64_t hash) noexcept {
+    hash *= 0x9e3779b97f4a7c15ULL;  // the table's bucket and tag use the plain hash
+    return hash ^ (hash >> 32);
+  }
+  [[nodiscard]] static unsigned counter(std::uint64_t word, unsigned shift) noexcept {
+    return static_cast<unsigned>(word >> shift) & counter_max;
+  }
+  /// Row r owns words 2r and 2r + 1 of the line: 32 counters.
+  [[nodiscard]] Place at(std::uint64_t mixed, unsigned row) const noexcept {
+    const std::uint64_t line = (mixed >> 24) & (lines_ - 1);
+    const auto index = static_cast<unsigned>(mixed >> (5 * row)) & 31U;
+    return {&words_[line * words_per_line + row * 2 + index / 16], (index % 16) * 4};
+  }
+  void age() noexcept {
+    const std::uint64_t total = lines_ * words_per_line;
+    const std::uint64_t from = aging_.fetch_add(aged_words, std::memory_order_relaxed);
+    for (std::uint64_t i = 0; i < aged_words; ++i) {
+      auto& word = words_[(from + i) & (total - 1)];
+      std::uint64_t value = word.load(std::memory_order_relaxed);
+      static_cast<void>(word.compare_exchange_strong(value, (value >> 1) & 0x7777777777777777ULL, std::memory_order_relaxed));
+    }
+  }
+
+  std::uint64_t lines_ = 0;
+  std::unique_ptr<std::atomic<std::uint64_t>[]> words_;
+  alignas(64) std::atomic<std::uint64_t> additions_{0};
+  std::atomic<std::uint64_t> aging_{0};
+};
+
+}  // namespace tiercache::l1

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// put and fill: reserve, build the entry where nobody sees it, then link it.
+#include "core.hpp"
+
+#include <tiercache/base/lab.hpp>
+
+#include <malloc.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstdlib>
+#include <cstring>
+
+namespace tiercache::l1 {
+
+namespace {
+
+constexpr std::size_t entry_align = Arena::granule_bytes;
+
+/// What the allocator may add to a request: rounding, and a page for what it maps.
+[[nodiscard]] constexpr std::uint64_t external_bound(std::uint64_t bytes, std::size_t align) noexcept {
+  return bytes + Core::malloc_overhead + 2 * align + (bytes >= 64 * 1024 ? 8192 : 32);
+}
+
+}  // namespace
+
+Core::Sizes Core::sizes(const TypeOps& type, std::string_view key, const void* value) noexcept {
+  Sizes s;
+  s.value_offset = Entry::value_offset(key.size(), type.align);
+  s.bytes = s.value_offset + type.size;
+  if (type.heap_bytes != nullptr) {
+    s.bytes = ((s.bytes + 7) & ~std::size_t{7}) + sizeof(std::uint64_t);
+    s.heap = type.heap_bytes(value);
+  }
+  const std::size_t granules = (s.bytes + Arena::granule_bytes - 1) / Arena::granule_bytes;
+  if (granules <= Arena::block_granules && type.align <= entry_align) s.granules = static_cast<unsigned>(granules);
+  s.cost = (s.granules != 0 ? s.granules * Arena::granule_bytes
+                            : external_bound(s.bytes, std::max(type.align, entry_align))) + s.heap;
+  return s;
+}
+
+/// Memory for an entry whose s.cost is reserved; corrects the reservation, and s, to what was taken. Null: nothing is reserved.
+Entry* Core::allocate(Sizes& s, const TypeOps& type) noexcept {
+  if (s.granules != 0) {
+    if (void* memory = arena.allocate(s.granules, thread_index())) return Access::create(memory);
+    s.granules = 0;  // fragmented: no run of that length near
+  }
+  const std::size_t align = std::max(type.align, entry_align);
+  // Not operator new: a program may replace that, and then malloc_usable_size would be asked about foreign memory.
+  void* memory = std::aligned_alloc(align, (s.bytes + align - 1) & ~(align - 1));
+  if (memory != nullptr) {
+    const std::uint64_t cost = malloc_usable_size(memory) + malloc_overhead + s.heap;
+    if (cost <= s.cost || budget.reserve(cost - s.cost)) {
+      if (cost < s.cost) budget.release(s.cost - cost);
+      s.cost = cost;
+      return Access::create(memory);
+    }
+    std::free(memory);
+  }
+  budget.release(s.cost);
+  return nullptr;
+}
+
+bool Core::fenced(const Ticket& ticket, std::uint64_t hash, std::uint64_t control_word) const noexcept {
+#ifdef TIERCACHE_LAB
+  if (lab::ablated(lab::Remedy::fence)) return false;
+#endif
+  return ticket.bucket != bucket_index(hash) || ticket.fence != control::fence(control_word);
+}
+
+PutStatus Core::link(Bucket& bucket, ViewId view, std::string_view key, std::uint64_t hash, Entry* entry, const Ticket* ticket,
+                     detail::Record& record, Op& op) noexcept {
+  const std::uint64_t word = slot::make(slot::tag_of_hash(hash), Access::address(entry));
+#ifdef TIERCACHE_LAB
+  // What a careless commit would do: look at the fence first and install afterwards.
+  const bool careless = lab::ablated(lab::Remedy::fence_in_install);
+  if (ticket != nullptr && careless && fenced(*ticket, hash, BucketKernel::settled(bucket, op))) return PutStatus::fenced;
+  if (ticket != nullptr) TIERCACHE_LAB_POINT(fence_check_to_install, key);
+#endif
+  for (;;) {
+    // All that is decided from here on holds only while the control word stays as it is: install() starts from it.
+    const std::uint64_t seen = BucketKernel::settled(bucket, op);
+#ifdef TIERCACHE_LAB
+    if (!careless)
+#endif
+      if (ticket != nullptr && fenced(*ticket, hash, seen)) return PutStatus::fenced;
+    const detail::Match match = detail::locate(bucket, view, key, hash, op.key_hazard());
+    std::uint64_t found = match.word;
+    std::uint32_t found_seq = 0;
+    unsigned target = match.slot;
+    if (match.entry != nullptr) {
+      found_seq = Access::seq(*match.entry);
+      // A fill that was begun under an older generation is void already.
+      const auto newer = static_cast<std::int32_t>(match.entry->generation() - entry->generation());
+      if (ticket != nullptr && newer > 0) return PutStatus::fenced;
+    } else {
+      for (target = 0; target < slots_per_bucket; ++target) {
+        found = bucket.slots[target].load(StdSync::acquire);
+        if (!slot::taken(found)) break;
+      }
+      if (target == slots_per_bucket) {
+        if (eviction.make_slot(*this, op, bucket, ticket != nullptr ? &hash : nullptr) == Room::not_hot) return PutStatus::not_hot;
+        continue;
+      }
+    }
+    if (BucketKernel::collides(seen, found, found_seq)) {
+      BucketKernel::skip_sequence(bucket, seen);
+      continue;
+    }
+    Access::set_seq(*entry, control::seq(seen) + 1);
+    if (BucketKernel::install(bucket, seen, target, word, record.id + 1, record.descriptor, ticket == nullptr, op)) {
+      return PutStatus::stored;
+    }
+  }
+}
+
+PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, void* value, const EntryMeta& meta,
+                      const Ticket* ticket, Pin* pin) noexcept {
+  Bucket& bucket = buckets[bucket_index(hash)];
+  if (ticket != nullptr && fenced(*ticket, hash, bucket.control.load(StdSync::acquire))) {
+    Counters::one(counters.refused_fence);
+    return PutStatus::fenced;
+  }
+  const TypeOps& type = *ops(view);
+  if (key.size() > max_key_bytes) {
+    Counters::one(counters.refused_too_large);
+    return PutStatus::too_large;
+  }
+  Sizes s = sizes(type, key, value);
+  if (s.cost > max_entry_bytes) {
+    Counters::one(counters.refused_too_large);
+    return PutStatus::too_large;
+  }
+  detail::Record* record = detail::this_record();
+  if (record == nullptr) {
+    Counters::one(counters.refused_no_room);
+    return PutStatus::no_room;
+  }
+
+  Op op(*this, record->hazards);
+  const std::uint64_t* candidate = nullptr;
+  if (ticket != nullptr && detail::locate(bucket, view, key, hash, op.key_hazard()).entry == nullptr) candidate = &hash;
+  detail::clear(op.key_hazard());
+  switch (eviction.make_room(*this, op, s.cost, candidate)) {
+    case Room::made: break;
+    case Room::not_hot: Counters::one(counters.not_promoted); return PutStatus::not_hot;
+    case Room::none: Counters::one(counters.refused_no_room); return PutStatus::no_room;
+  }
+  Entry* entry = allocate(s, type);
+  if (entry == nullptr) {
+    budget.release_object();
+    Counters::one(counters.refused_no_room);
+    return PutStatus::no_room;
+  }
+
+  constexpr std::int64_t expiry_max = (std::int64_t{1} << 48) - 1;
+  Access::set_meta(*entry, view, std::clamp<std::int64_t>(meta.hard_expiry_ms, 0, expiry_max), meta.generation, meta.shard,
+                   meta.soft_lead_ms, meta.version);
+  Access::set_shape(*entry, static_cast<std::uint16_t>(key.size()), s.granules,
+                    static_cast<unsigned>(std::countr_zero(type.align)), type.heap_bytes != nullptr);
+  Access::set_freq(*entry, Eviction::initial_freq);
+  char* bytes = reinterpret_cast<char*>(entry);
+  if (!key.empty()) std::memcpy(bytes + Entry::header_bytes, key.data(), key.size());
+  type.move_construct(bytes + s.value_offset, value);
+  if (type.heap_bytes != nullptr) heap_charge(*entry) = s.heap;
+
+  // Published before anyone can unlink the entry: no barrier, no re-check.
+  detail::HazardSlot* pinned = nullptr;
+  unsigned pin_index = 0;
+  if (pin != nullptr && detail::has_free_pin(*record)) {
+    pin_index = detail::free_pin(*record);
+    pinned = &detail::pin_slot(*record, pin_index);
+    detail::publish(*pinned, Access::address(entry));
+  }
+  const PutStatus status = link(bucket, view, key, hash, entry, ticket, *record, op);
+  if (status == PutStatus::stored) {
+    Counters::one(counters.inserts);
+    if (ticket != nullptr) Counters::one(counters.promoted);
+    if (pinned != nullptr) {
+      detail::take_pin(*record, pin_index);
+      *pin = Pin(entry, pinned);
+    }
+    return status;
+  }
+
+  // Nobody saw the entry. The value goes back to the caller.
+  if (pinned != nullptr) detail::clear(*pinned);
+  type.destroy(value);
+  type.move_construct(value, bytes + s.value_offset);
+  type.destroy(bytes + s.value_offset);
+  free_memory(entry);
+  budget.release(s.cost);
+  budget.release_object();
+  Counters::one(status == PutStatus::fenced ? counters.refused_fence : counters.not_promoted);
+  return status;
+}
+
+}  // namespace tiercache::l1

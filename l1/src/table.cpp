@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <tiercache/l1/table.hpp>
+
+#include "core.hpp"
+
+#include <algorithm>
+#include <exception>
+#include <new>
+#include <string>
+
+namespace tiercache::l1 {
+
+namespace {
+
+constexpr std::uint64_t capacity_min = 32 << 10;
+constexpr std::uint64_t capacity_max = std::uint64_t{1} << 44;
+constexpr std::uint64_t bucket_count_max = 0xffffffffULL;
+constexpr std::uint64_t expected_per_bucket = 4;  // of 7 slots: 5 in 100 buckets overflow, 1 in 100 entries is evicted early
+
+[[nodiscard]] Error refused(std::string message) { return {Errc::invalid_argument, std::move(message)}; }
+
+/// Random for each process, so that colliding keys cannot be prepared outside.
+[[nodiscard]] std::uint64_t process_seed() {
+  static const std::uint64_t seed = random_u64();
+  return seed;
+}
+
+}  // namespace
+
+Result<void> Options::validate() const {
+  if (capacity_bytes < capacity_min || capacity_bytes > capacity_max) {
+    return refused("l1.capacity_bytes: must be 32 KiB to 16 TiB, is " + std::to_string(capacity_bytes));
+  }
+  if (expected_entry_bytes < 32 || expected_entry_bytes > (1U << 20)) {
+    return refused("l1.expected_entry_bytes: must be 32 to 1048576, is " + std::to_string(expected_entry_bytes));
+  }
+  if (capacity_bytes / expected_entry_bytes / expected_per_bucket > bucket_count_max) {
+    return refused("l1.expected_entry_bytes: too small for this capacity");
+  }
+  if (max_entry_bytes > capacity_bytes) return refused("l1.max_entry_bytes: over l1.capacity_bytes");
+  if (now_ms == nullptr) return refused("l1.now_ms: null");
+  return {};
+}
+
+Core::~Core() {
+  delete[] buckets;
+  for (auto& chunk : views) delete chunk.load(std::memory_order_relaxed);
+}
+
+bool Core::allocate_tables() noexcept {
+  std::uint64_t expected = options.capacity_bytes / options.expected_entry_bytes;
+  if (options.capacity_objects != 0) expected = std::min(expected, options.capacity_objects);
+  bucket_count = std::max<std::uint64_t>(expected / expected_per_bucket, 2);
+  max_entry_bytes = options.max_entry_bytes != 0 ? options.max_entry_bytes : options.capacity_bytes / 8;
+  // A scan frees what was retired since the last: in tiny tables a larger share, or each store would run one.
+  retire_bytes = std::min<std::uint64_t>(std::max<std::uint64_t>(options.capacity_bytes / 128, 4096), options.capacity_bytes / 16);
+  buckets = new (std::nothrow) Bucket[bucket_count]();
+  // A quarter more than the budget, so that runs are found; the budget bounds what is in use.
+  if (buckets == nullptr || !arena.map(options.capacity_bytes + options.capacity_bytes / 4) || !sketch.create(expected)) return false;
+  budget.open(options.capacity_bytes, options.capacity_objects);
+  eviction.open(options.capacity_bytes - 2 * retire_bytes);
+  budget.charge_fixed(sizeof(Table) + sizeof(Core) + bucket_count * sizeof(Bucket) + arena.table_bytes() + sketch.table_bytes());
+  return true;
+}
+
+Result<ViewId> Core::add_view(const TypeOps* type) {
+  if (type == nullptr || type->size == 0 || type->align == 0 || (type->align & (type->align - 1)) != 0 || type->align > 32768 ||
+      type->move_construct == nullptr || type->destroy == nullptr) {
+    return refused("view: incomplete type operations");
+  }
+  std::uint32_t id = view_count.load(std::memory_order_relaxed);
+  do {
+    if (id == max_views) return refused("view: a table holds at most " + std::to_string(max_views));
+  } while (!view_count.compare_exchange_weak(id, id + 1, std::memory_order_relaxed));
+  auto& place = views[id / views_per_chunk];
+  ViewChunk* chunk = place.load(std::memory_order_acquire);
+  if (chunk == nullptr) {
+    auto made = std::make_unique<ViewChunk>();
+    if (place.compare_exchange_strong(chunk, made.get(), std::memory_order_acq_rel)) {
+      chunk = made.release();
+      budget.charge_fixed(sizeof(ViewChunk));
+    }
+  }
+  (*chunk)[id % views_per_chunk].store(type, std::memory_order_release);
+  return static_cast<ViewId>(id);
+}
+
+const TypeOps* Core::ops(ViewId view) const noexcept {
+  // Whoever uses a view was handed its id after the stores; entries of it are published by the slot.
+  return (*views[view / views_per_chunk].load(std::memory_order_acquire))[view % views_per_chunk].load(std::memory_order_acquire);
+}
+
+Result<std::unique_ptr<Table>> Table::create(const Options& options) {
+  if (auto valid = options.validate(); !valid) return std::move(valid).error();
+  Core::sweep_abandoned();
+  try {
+    static const bool prepared = (StdSync::prepare(), true);
+    static_cast<void>(prepared);
+    auto core = std::make_unique<Core>(options);
+    core->seed = process_seed();
+    if (!core->allocate_tables()) return Error{Errc::unavailable, "l1: no memory for the tables"};
+    if (core->budget.used() > options.capacity_bytes / 2) {
+      return refused("l1.expected_entry_bytes: the tables would take over half of l1.capacity_bytes");
+    }
+    std::unique_ptr<Table> table(new Table(core.get()));
+    static_cast<void>(core.release());
+    return table;
+  } catch (const std::exception& e) {
+    return Error{Errc::unavailable, std::string("l1: ") + e.what()};
+  }
+}
+
+Table::Table(Core* core) noexcept
+    : buckets_(core->buckets), bucket_count_(core->bucket_count), seed_(core->seed), core_(core) {}
+
+Table::~Table() { Core::abandon(core_); }
+
+Result<ViewId> Table::add_view(const TypeOps* ops) { return core_->add_view(ops); }
+
+PutStatus Table::put(ViewId view, std::string_view key, std::uint64_t hash, void* value, const EntryMeta& meta, Pin* pin) noexcept {
+  return core_->store(view, key, hash, value, meta, nullptr, pin);
+}
+
+PutStatus Table::fill(const Ticket& ticket, ViewId view, std::string_view key, std::uint64_t hash, void* value,
+                      const EntryMeta& meta, Pin* pin) noexcept {
+  return core_->store(view, key, hash, value, meta, &ticket, pin);
+}
+
+bool Table::erase(ViewId view, std::string_view key, std::uint64_t hash) noexcept {
+  const EraseHazards hazards;
+  Op op(*core_, hazards.get());
+  Bucket& home = bucket(hash);
+  // First: a fill that is in progress is in its slot when this returns, and every later one is refused. Unlinking first would let a
+  // fill slip in between.
+  BucketKernel::bump_fence(home, op);
+  const detail::Match match = detail::locate(home, view, key, hash, op.key_hazard());
+  if (match.entry == nullptr) return false;
+  // A failure means that the entry is gone already: removed, or replaced by a put that came after the fence.
+  if (!BucketKernel::unlink(home, match.slot, match.word, Access::seq(*match.entry))) return false;
+  core_->unlinked(Access::at(slot::address(match.word)), core_->counters.invalidations);
+  return true;
+}
+
+void Table::reap(std::uint64_t hash, const detail::Match& match, std::uint32_t generation, std::int64_t now_ms) noexcept {
+  // A caller that was held up may ask under a generation older than the entry's: then the entry is not for it, but not void.
+  const bool older = static_cast<std::int32_t>(generation - match.entry->generation()) > 0;
+  if (!older && !match.entry->expired(now_ms)) return;
+  if (BucketKernel::unlink(bucket(hash), match.slot, match.word, Access::seq(*match.entry))) {
+    core_->unlinked(Access::at(slot::address(match.word)), core_->counters.expirations);
+  }
+  if (core_->reclaim_due()) core_->reclaim();
+}
+
+void Table::count_miss(std::uint64_t hash) noexcept { core_->sketch.add(hash); }
+void Table::count_hit(std::uint64_t hash) noexcept { core_->sketch.add(hash); }
+
+L1Stats Table::stats() const noexcept {
+  const auto value = [](const std::atomic<std::uint64_t>& counter) { return counter.load(std::memory_order_relaxed); };
+  const Counters& c = core_->counters;
+  L1Stats s;
+  s.capacity_bytes = core_->budget.capacity();
+  s.used_bytes = core_->budget.used();
+  s.fixed_bytes = core_->budget.fixed();
+  s.entries = core_->budget.objects();
+  s.retired_bytes = core_->budget.retired();
+  s.inserts = value(c.inserts);
+  s.evictions = value(c.evictions);
+  s.expirations = value(c.expirations);
+  s.invalidations = value(c.invalidations);
+  s.refused_no_room = value(c.refused_no_room);
+  s.refused_too_large = value(c.refused_too_large);
+  s.refused_fence = value(c.refused_fence);
+  s.promoted = value(c.promoted);
+  s.not_promoted = value(c.not_promoted);
+  return s;
+}
+
+Result<void> Table::validate() const { return core_->validate(); }
+void Table::drain() noexcept { core_->reclaim(); }
+
+}  // namespace tiercache::l1

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <tiercache/l2/client.hpp>
+
+#include "counters.hpp"
+#include "exchange.hpp"
+#include "operations.hpp"
+#include "pool.hpp"
+
+#include <exception>
+#include <optional>
+#include <utility>
+
+namespace tiercache::l2 {
+namespace {
+
+class Client final : public RemotePort {
+ public:
+  Client(const Options& options, const Naming& naming, Log log) : options_(options), operations_(naming, options.shards) {
+    if (options_.enabled) pool_.emplace(options_, std::move(log), counters_);
+  }
+
+  bool start(const RemoteRequest& request, RemoteReply& reply, std::coroutine_handle<> /*resume*/) noexcept override {
+    reply = RemoteReply{};
+    try {
+      reply.error = execute(request, reply);
+    } catch (const std::exception& e) {  // no memory; the connection, if any, was closed by its loan
+      reply.error = Error{Operations::writes(request.op) ? Errc::outcome_unknown : Errc::internal, e.what()};
+    }
+    if (reply.error) counters_.errors.count(reply.error->code);
+    return true;
+  }
+
+  [[nodiscard]] bool available() const noexcept override { return pool_ && pool_->available(); }
+
+  [[nodiscard]] RemoteStats stats() const override {
+    constexpr auto relaxed = std::memory_order_relaxed;
+    RemoteStats s;
+    s.enabled = options_.enabled;
+    s.available = available();
+    s.connects = counters_.connects.load(relaxed);
+    s.reconnects = counters_.reconnects.load(relaxed);
+    s.connections = pool_ ? pool_->open_connections() : 0;
+    s.commands = counters_.commands.load(relaxed);
+    s.timeouts = counters_.timeouts.load(relaxed);
+    s.closed_on_error = counters_.closed_on_error.load(relaxed);
+    s.script_loads = counters_.script_loads.load(relaxed);
+    s.latency = counters_.latency.snapshot();
+    s.errors = counters_.errors.snapshot();
+    return s;
+  }
+
+  void close(Deadline deadline) noexcept override {
+    if (pool_) pool_->close(deadline);
+  }
+
+ private:
+  Deadline deadline_of(const RemoteRequest& request) const {
+    if (request.deadline.at() != SteadyTime::max()) return request.deadline;
+    constexpr int clear_factor = 120;  // it walks the key space
+    return Deadline::after(request.op == RemoteOp::clear ? options_.call_timeout * clear_factor : options_.call_timeout);
+  }
+
+  std::optional<Error> execute(const RemoteRequest& request, RemoteReply& reply) {
+    const auto prepared = operations_.prepare(request);
+    if (!prepared) return prepared.error();
+    if (!pool_) return Error{Errc::unavailable, "Redis is switched off (l2.enabled)"};
+    const Deadline deadline = deadline_of(request);
+    if (deadline.passed()) return Error{Errc::deadline_exceeded, "no time was left to send"};
+    constexpr int attempts = 2;  // the second one only where the first certainly did nothing, or may be repeated
+    for (int attempt = 1;; ++attempt) {
+      auto loan = pool_->borrow(deadline);
+      if (!loan) return loan.error();
+      Exchange x(**loan, deadline, counters_);
+      const auto done = operations_.run(request, *prepared, x, reply);
+      if (done || done.error().code == Errc::refused || done.error().code == Errc::superseded) {
+        loan->done();
+        if (done) return std::nullopt;
+        // Somebody else is the master now: whoever resolves the address again will find it.
+        if (done.error().message.starts_with("READONLY")) pool_->renew();
+        return done.error();
+      }
+      Error error = done.error();
+      if (error.code == Errc::deadline_exceeded) counters_.timeouts.fetch_add(1, std::memory_order_relaxed);
+      if (x.sent() && error.code != Errc::unavailable) counters_.closed_on_error.fetch_add(1, std::memory_order_relaxed);
+      const bool unknown = Operations::writes(request.op) && x.sent();
+      if (error.code == Errc::unavailable && !unknown && attempt < attempts) {
+        reply = RemoteReply{};
+        continue;  // the loan ends here and closes the connection
+      }
+      if (unknown) error.code = Errc::outcome_unknown;
+      return error;
+    }
+  }
+
+  const Options options_;
+  Counters counters_;
+  Operations operations_;
+  std::optional<Pool> pool_;  // last: its thread uses the rest
+};
+
+}  // namespace
+
+std::unique_ptr<RemotePort> open_client(const Options& options, const Naming& naming, Log log) {
+  return std::make_unique<Client>(options, naming, std::move(log));
+}
+
+}  // namespace tiercache::l2

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <tiercache/base/ports.hpp>
+#include <tiercache/l2/client.hpp>
+
+#include <cstdio>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace tiercache::l2 {
+
+/// The keys and the channel that belong to one shard (docs/design.md, "Physical key"). All of them bear the shard's slot tag, so
+/// that a script and what it touches stay in one slot.
+struct ShardNames {
+  std::string seq;
+  std::string epoch;
+  std::string run;
+  std::string beat;     ///< this origin's heartbeat
+  std::string channel;
+  std::string tag;      ///< "{07}:" before an id, empty standalone
+};
+
+class Names {
+ public:
+  Names(const Naming& naming, std::uint32_t shards)
+      : prefix_(naming.env + ":" + naming.resource + ":"), shards_(shards), origin_(hex(naming.origin, 16)) {}
+
+  [[nodiscard]] bool knows(ShardId shard) const noexcept { return shards_ == 0 ? shard == 0 : shard < shards_; }
+  /// REQUIRES: knows(shard).
+  [[nodiscard]] ShardNames of(ShardId shard) const {
+    const std::string tag = shards_ == 0 ? "" : "{" + hex(shard, 2) + "}";
+    const std::string end = tag.empty() ? "" : ":" + tag;
+    return {prefix_ + "!seq" + end, prefix_ + "!epoch" + end, prefix_ + "!run" + end, prefix_ + "!hb" + end + ":" + origin_,
+            prefix_ + "!bus" + end, tag.empty() ? "" : tag + ":"};
+  }
+  /// env:resource:type:[{tag}:]id -> env:resource:!lease:[{tag}:]type:id; nothing: `key` is not one of this store and shard.
+  [[nodiscard]] std::optional<std::string> lease_of(std::string_view key, const ShardNames& names) const {
+    if (!key.starts_with(prefix_)) return std::nullopt;
+    key.remove_prefix(prefix_.size());
+    const auto colon = key.find(':');
+    if (colon == key.npos || colon == 0 || key[0] == '!') return std::nullopt;
+    const std::string_view type = key.substr(0, colon + 1);
+    key.remove_prefix(colon + 1);
+    if (!key.starts_with(names.tag) || key.size() == names.tag.size()) return std::nullopt;
+    std::string lease;
+    lease.reserve(prefix_.size() + 7 + names.tag.size() + type.size() + key.size());
+    return lease.append(prefix_).append("!lease:").append(names.tag).append(type).append(key.substr(names.tag.size()));
+  }
+  /// What every data key, and every lease key, of a view begins with in a shard.
+  [[nodiscard]] std::string data_prefix(std::string_view type, const ShardNames& names) const {
+    return prefix_ + std::string(type) + ":" + names.tag;
+  }
+  [[nodiscard]] std::string lease_prefix(std::string_view type, const ShardNames& names) const {
+    return prefix_ + "!lease:" + names.tag + std::string(type) + ":";
+  }
+  /// A glob that matches both; more than them, so what it finds must be checked against the prefixes. Names hold no glob signs.
+  [[nodiscard]] std::string pattern(std::string_view type) const { return prefix_ + "*" + std::string(type) + ":*"; }
+
+ private:
+  static std::string hex(std::uint64_t value, int width) {
+    char text[24];
+    std::snprintf(text, sizeof text, "%0*llx", width, static_cast<unsigned long long>(value));
+    return text;
+  }
+
+  std::string prefix_;
+  std::uint32_t shards_;
+  std::string origin_;
+};
+
+}  // namespace tiercache::l2

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "operations.hpp"
+
+#include "message.hpp"
+#include "scripts.hpp"
+
+#include <tiercache/base/bytes.hpp>
+#include <tiercache/base/hash.hpp>
+#include <tiercache/base/lab.hpp>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+namespace tiercache::l2 {
+namespace {
+
+using Views = std::vector<std::string_view>;
+
+constexpr std::size_t head_bytes = 48;  // envelope.hpp: what stands before the epoch
+
+Error nonsense() { return {Errc::bad_data, "Redis gave an answer of another shape than the command has"}; }
+
+std::string be64(std::uint64_t v) {
+  std::string bytes;
+  append_be<8>(bytes, v);
+  return bytes;
+}
+
+bool touches_leases(RemoteOp op) {
+  switch (op) {
+    case RemoteOp::put:
+    case RemoteOp::erase:
+    case RemoteOp::lease_get:
+    case RemoteOp::lease_fill:
+    case RemoteOp::lease_renew:
+    case RemoteOp::lease_release: return true;
+    default: return false;
+  }
+}
+
+Result<void> take_integer(const Result<Reply>& r, std::int64_t& to) {
+  if (!r) return r.error();
+  if (r->type != Reply::Type::integer) return nonsense();
+  to = r->integer;
+  return {};
+}
+Result<void> take_flag(const Result<Reply>& r, bool& to) {
+  std::int64_t n = 0;
+  if (auto done = take_integer(r, n); !done) return done;
+  if (n != 0 && n != 1) return nonsense();
+  to = n == 1;
+  return {};
+}
+
+// Numbers and publishes on its own; the answer is the epoch.
+Result<std::string> announce(const MessageParts& m, const Prepared& p, Exchange& x) {
+  auto r = x.run(scripts().announce, Views{p.names.seq, p.names.epoch}, Views{p.names.channel, m.before, m.after, p.candidate});
+  if (!r) return r.error();
+  if (r->type != Reply::Type::array || r->elements.size() != 2 || r->elements[1].text.size() != 8) return nonsense();
+  return std::move(r->elements[1].text);
+}
+
+}  // namespace
+
+Operations::Operations(const Naming& naming, std::uint32_t shards)
+    : names_(naming, shards), origin_(naming.origin), candidate_seed_(random_u64()) {}
+
+bool Operations::writes(RemoteOp op) noexcept {
+  switch (op) {
+    case RemoteOp::get:
+    case RemoteOp::exists:
+    case RemoteOp::ping:
+    // Their repetition is harmless: the token says whose lease it is.
+    case RemoteOp::lease_get:
+    case RemoteOp::lease_renew:
+    case RemoteOp::lease_release: return false;
+    default: return true;
+  }
+}
+
+Result<Prepared> Operations::prepare(const RemoteRequest& request) {
+  const auto bad = [](const char* what) { return Error{Errc::invalid_argument, what}; };
+  if (!names_.knows(request.shard)) return bad("the shard does not exist");
+  const bool keyless = request.op == RemoteOp::clear || request.op == RemoteOp::heartbeat || request.op == RemoteOp::ping;
+  const bool many = request.op == RemoteOp::get || request.op == RemoteOp::exists || request.op == RemoteOp::erase;
+  if (!keyless && (request.keys.empty() || (!many && request.keys.size() != 1))) return bad("the number of keys does not suit the operation");
+  const bool stores = request.op == RemoteOp::put || request.op == RemoteOp::lease_fill;
+  if (stores && request.head.size() != head_bytes) return bad("the envelope's head has not 48 bytes");
+  if (request.ttl_ms < 0) return bad("the time to live is negative");
+  const bool takes_lease = request.op == RemoteOp::lease_get || request.op == RemoteOp::lease_renew;
+  if (takes_lease && request.lease_ms <= 0) return bad("a lease needs a duration");
+  if (request.op == RemoteOp::clear && (request.type.empty() || request.type.front() == '!')) return bad("no such view");
+  if (request.op == RemoteOp::erase) {
+    std::size_t bytes = 42;
+    for (const std::string& key : request.keys) bytes += 10 + key.size();
+    if (request.keys.size() > MessageParts::items_max || bytes > MessageParts::bytes_max) {
+      return Error{Errc::too_large, "one erase takes at most 1024 keys and 1 MiB of them"};
+    }
+  }
+
+  Prepared p{names_.of(request.shard), {}, {}};
+  for (const std::string& key : request.keys) {
+    auto lease = names_.lease_of(key, p.names);
+    constexpr std::size_t key_max = 2048;
+    if (!lease || key.size() > key_max) return bad("a key is not one of this store and shard");
+    if (touches_leases(request.op)) p.leases.push_back(std::move(*lease));
+  }
+  const std::uint64_t n = candidates_.fetch_add(1, std::memory_order_relaxed);
+  p.candidate = be64(std::max<std::uint64_t>(1, mix64(candidate_seed_ + n)));
+  return p;
+}
+
+Result<void> Operations::run(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const {
+  const Scripts& s = scripts();
+  switch (request.op) {
+    case RemoteOp::get: return get(request, x, reply);
+    case RemoteOp::exists: return exists(request, x, reply);
+    case RemoteOp::put: return put(request, p, x, reply);
+    case RemoteOp::erase: return erase(request, p, x, reply);
+    case RemoteOp::lease_get: return lease_get(request, p, x, reply);
+    case RemoteOp::lease_fill: return lease_fill(request, p, x, reply);
+    case RemoteOp::lease_renew:
+      return take_flag(x.run(s.lease_renew, Views{p.leases[0]}, Views{request.token, std::to_string(request.lease_ms)}), reply.applied);
+    case RemoteOp::lease_release: return take_flag(x.run(s.lease_release, Views{p.leases[0]}, Views{request.token}), reply.applied);
+    case RemoteOp::remove_if: return take_flag(x.run(s.remove_if, Views{request.keys[0]}, Views{request.payload}), reply.applied);
+    case RemoteOp::clear: return clear(request, p, x, reply);
+    case RemoteOp::heartbeat: return heartbeat(request, p, x, reply);
+    case RemoteOp::ping: {
+      const auto r = x.call({"PING"});
+      if (!r) return r.error();
+      reply.applied = r->type == Reply::Type::status;
+      return reply.applied ? Result<void>() : nonsense();
+    }
+  }
+  return nonsense();
+}
+
+// PTTL before GET. Where both answers are of different writes, the value is the newer one, and the envelope's own ttl bounds what
+// the older PTTL may have promised too much.
+Result<void> Operations::get(const RemoteRequest& request, Exchange& x, RemoteReply& reply) const {
+  reply.values.clear();
+  reply.values.reserve(request.keys.size());
+  constexpr std::size_t keys_at_once = 256;  // bounds what both sides must buffer
+  for (std::size_t first = 0; first < request.keys.size(); first += keys_at_once) {
+    const auto keys = request.keys.subspan(first, std::min(keys_at_once, request.keys.size() - first));
+    for (const std::string& key : keys) {
+      x.connection().append({"PTTL", key});
+      x.connection().append({"GET", key});
+    }
+    auto replies = x.pipeline(2 * keys.size());
+    if (!replies) return replies.error();
+    for (std::size_t i = 0; i < replies->size(); i += 2) {
+      const Reply& ttl = (*replies)[i];
+      Reply& value = (*replies)[i + 1];
+      if (ttl.type != Reply::Type::integer) return nonsense();
+      if (value.type != Reply::Type::string && value.type != Reply::Type::nil) return nonsense();
+      // -2: it was not there when PTTL ran, so a miss is a true answer, and the only one: the newcomer's ttl is not known.
+      const bool there = value.type == Reply::Type::string && ttl.integer != -2;
+      reply.values.push_back(there ? std::optional(RemoteValue{std::move(value.text), ttl.integer}) : std::nullopt);
+    }
+  }
+  return {};
+}
+
+Result<void> Operations::exists(const RemoteRequest& request, Exchange& x, RemoteReply& reply) const {
+  Views argv = {"EXISTS"};
+  argv.insert(argv.end(), request.keys.begin(), request.keys.end());
+  return take_integer(x.call(argv), reply.count);
+}
+
+Result<void> Operations::put(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const {
+  MessageParts m(MessageParts::Kind::invalidate, request.shard, origin_, request.write_id);
+  m.add(request.keys[0], request.version);
+  const std::string ttl = std::to_string(request.ttl_ms);
+  if (lab::ablated(lab::Remedy::atomic_write)) {
+    auto epoch = announce(m, p, x);
+    if (!epoch) return epoch.error();
+    TIERCACHE_LAB_POINT(publish_to_store, request.keys[0]);
+    const std::string bytes = std::string(request.head) + *epoch + std::string(request.payload);
+    Views set = {"SET", request.keys[0], bytes};
+    if (request.ttl_ms != 0) set.insert(set.end(), {"PX", ttl});
+    x.connection().append({"DEL", p.leases[0]});
+    x.connection().append(set);
+    auto stored = x.pipeline(2);
+    if (!stored) return stored.error();
+    reply.applied = true;
+    return {};
+  }
+  const bool compares = request.if_newer && !lab::ablated(lab::Remedy::version_check);
+  const std::string version = compares ? be64(request.version) : "";
+  const auto r = x.run(scripts().put, Views{request.keys[0], p.leases[0], p.names.seq, p.names.epoch},
+                       Views{p.names.channel, m.before, m.after, p.candidate, request.head, request.payload, ttl, version});
+  if (auto done = take_flag(r, reply.applied); !done) return done;
+  if (!reply.applied) return Error{Errc::superseded, "the same or a newer version stands"};
+  return {};
+}
+
+Result<void> Operations::erase(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const {
+  MessageParts m(MessageParts::Kind::invalidate, request.shard, origin_, request.write_id);
+  for (const std::string& key : request.keys) m.add(key, 0);
+  Views keys(request.keys.begin(), request.keys.end());
+  keys.insert(keys.end(), p.leases.begin(), p.leases.end());
+  if (lab::ablated(lab::Remedy::atomic_write)) {
+    if (auto epoch = announce(m, p, x); !epoch) return epoch.error();
+    TIERCACHE_LAB_POINT(publish_to_store, request.keys[0]);
+    Views del = {"DEL"};
+    del.insert(del.end(), request.keys.begin(), request.keys.end());
+    x.connection().append(del);
+    del.resize(1);
+    del.insert(del.end(), p.leases.begin(), p.leases.end());
+    x.connection().append(del);
+    auto gone = x.pipeline(2);
+    if (!gone) return gone.error();
+    return take_integer(std::move(gone->front()), reply.count);
+  }
+  keys.insert(keys.end(), {p.names.seq, p.names.epoch});
+  return take_integer(x.run(scripts().erase, keys, Views{p.names.channel, m.before, m.after, p.candidate}), reply.count);
+}
+
+Result<void> Operations::lease_get(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const {
+  auto r = x.run(scripts().lease_get, Views{request.keys[0], p.leases[0]},
+                 Views{request.token, std::to_string(request.lease_ms), request.ignore_value ? "1" : "0"});
+  if (!r) return r.error();
+  reply.values.assign(1, std::nullopt);
+  if (r->type == Reply::Type::integer) {
+    reply.lease = r->integer == 1 ? LeaseState::granted : LeaseState::held;
+    return {};
+  }
+  const bool pair = r->type == Reply::Type::array && r->elements.size() == 2 && r->elements[0].type == Reply::Type::string &&
+                    r->elements[1].type == Reply::Type::integer;
+  if (!pair) return nonsense();
+  reply.lease = LeaseState::none;
+  reply.values[0] = RemoteValue{std::move(r->elements[0].text), r->elements[1].integer};
+  return {};
+}
+
+Result<void> Operations::lease_fill(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const {
+  const char* const check = lab::ablated(lab::Remedy::lease) ? "0" : "1";
+  return take_flag(x.run(scripts().lease_fill, Views{request.keys[0], p.leases[0], p.names.epoch},
+                         Views{request.token, request.head, request.payload, std::to_string(request.ttl_ms), p.candidate, check}),
+                   reply.applied);
+}
+
+// Announced before, so that nobody serves from L1 what is about to go; and after, for what was filled from L2 in between.
+Result<void> Operations::clear(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const {
+  MessageParts m(MessageParts::Kind::clear, request.shard, origin_, request.write_id);
+  m.add(request.type, 0);
+  if (auto epoch = announce(m, p, x); !epoch) return epoch.error();
+  const std::string data = names_.data_prefix(request.type, p.names);
+  const std::string lease = names_.lease_prefix(request.type, p.names);
+  const std::string pattern = names_.pattern(request.type);
+  std::string cursor = "0";
+  do {
+    auto page = x.call({"SCAN", cursor, "MATCH", pattern, "COUNT", "512"});
+    if (!page) return page.error();
+    if (page->type != Reply::Type::array || page->elements.size() != 2) return nonsense();
+    cursor = page->elements[0].text;
+    if (cursor.empty()) return nonsense();
+    Views unlink_data = {"UNLINK"};
+    Views unlink_leases = {"UNLINK"};
+    for (const Reply& key : page->elements[1].elements) {
+      if (key.text.starts_with(data)) unlink_data.push_back(key.text);
+      else if (key.text.starts_with(lease)) unlink_leases.push_back(key.text);
+    }
+    std::size_t commands = 0;
+    for (const Views* argv : {&unlink_leases, &unlink_data}) {
+      if (argv->size() == 1) continue;
+      x.connection().append(*argv);
+      ++commands;
+    }
+    if (commands == 0) continue;
+    auto gone = x.pipeline(commands);
+    if (!gone) return gone.error();
+    if (unlink_data.size() > 1) reply.count += gone->back().integer;
+  } while (cursor != "0");
+  if (auto epoch = announce(m, p, x); !epoch) return epoch.error();
+  reply.applied = true;
+  return {};
+}
+
+Result<void> Operations::heartbeat(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const {
+  const MessageParts m(MessageParts::Kind::heartbeat, request.shard, origin_, request.beat);
+  constexpr std::int64_t default_ms = 60'000;
+  const std::string ms = std::to_string(request.ttl_ms != 0 ? request.ttl_ms : default_ms);
+  const std::string beat = std::to_string(request.beat);
+  return take_integer(x.run(scripts().heartbeat, Views{p.names.seq, p.names.epoch, p.names.run, p.names.beat},
+                            Views{p.names.channel, m.before, m.after, p.candidate, x.connection().run_id(), ms, beat}),
+                      reply.count);
+}
+
+}  // namespace tiercache::l2

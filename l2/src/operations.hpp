@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "exchange.hpp"
+#include "names.hpp"
+
+#include <tiercache/base/ports.hpp>
+#include <tiercache/base/result.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace tiercache::l2 {
+
+/// What a request is once it was checked and its keys were named, for as many attempts as it takes.
+struct Prepared {
+  ShardNames names;
+  std::vector<std::string> leases;  ///< of request.keys, where the operation touches leases
+  std::string candidate;            ///< epoch to set where none is
+};
+
+/// The operations of RemotePort in terms of commands and scripts. Immutable but for the candidate counter; thread-safe.
+class Operations {
+ public:
+  Operations(const Naming& naming, std::uint32_t shards);
+
+  /// Whether its repetition could undo another's write in between: such a one is never repeated once bytes have left.
+  [[nodiscard]] static bool writes(RemoteOp op) noexcept;
+  /// Errors: invalid_argument, too_large: nothing may be sent.
+  [[nodiscard]] Result<Prepared> prepare(const RemoteRequest& request);
+  /// Runs `request` over `x`. Errors: what the connection said; refused, superseded; bad_data when an answer is not what the
+  /// operation gives, in which case the connection is not to be trusted either.
+  Result<void> run(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
+
+ private:
+  Result<void> get(const RemoteRequest& request, Exchange& x, RemoteReply& reply) const;
+  Result<void> exists(const RemoteRequest& request, Exchange& x, RemoteReply& reply) const;
+  Result<void> put(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
+  Result<void> erase(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
+  Result<void> lease_get(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
+  Result<void> lease_fill(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
+  Result<void> clear(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
+  Result<void> heartbeat(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
+
+  Names names_;
+  std::uint64_t origin_;
+  std::uint64_t candidate_seed_;
+  std::atomic<std::uint64_t> candidates_{0};
+};
+
+}  // namespace tiercache::l2

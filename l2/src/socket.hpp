@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <tiercache/base/clock.hpp>
+#include <tiercache/base/result.hpp>
+#include <tiercache/l2/options.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <utility>
+
+namespace tiercache::l2 {
+
+/// A non-blocking TCP socket and the waiting for it. One owner at a time, except shutdown(). Errors: unavailable,
+/// deadline_exceeded; the messages do not name the peer.
+class Socket {
+ public:
+  enum class Ready : std::uint8_t { readable, writable };
+
+  /// Tries each address of the host until one answers. Numeric hosts never touch the resolver.
+  static Result<Socket> connect(const Endpoint& to, Deadline deadline, int cancel_fd);
+  ~Socket();
+  Socket(Socket&& other) noexcept : fd_(std::exchange(other.fd_, -1)), cancel_fd_(other.cancel_fd_) {}
+  Socket& operator=(Socket&&) = delete;
+
+  /// Bytes handed to the kernel; 0: its buffer is full. Never raises SIGPIPE.
+  Result<std::size_t> send(std::string_view bytes) noexcept;
+  /// Bytes read; 0: none are there yet. The peer's close is an error.
+  Result<std::size_t> receive(char* to, std::size_t size) noexcept;
+  Result<void> wait(Ready what, Deadline deadline) noexcept;
+  /// From now on wait() also ends, with unavailable, when this descriptor is readable; -1: none.
+  void cancel_by(int fd) noexcept { cancel_fd_ = fd; }
+  /// True: neither bytes nor the peer's close are waiting to be read. On a connection that owes no reply anything else means
+  /// that it is of no more use.
+  [[nodiscard]] bool quiet() const noexcept;
+  /// Any thread, while the object lives.
+  void shutdown() noexcept;
+  [[nodiscard]] int fd() const noexcept { return fd_; }
+
+ private:
+  explicit Socket(int fd) noexcept : fd_(fd) {}
+
+  int fd_;
+  int cancel_fd_ = -1;
+};
+
+}  // namespace tiercache::l2

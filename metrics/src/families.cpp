@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "families.hpp"
+
+#include <tiercache/base/ports.hpp>
+
+#include <limits>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace tiercache::metrics {
+namespace {
+
+using prometheus::ClientMetric;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+using Labels = std::vector<ClientMetric::Label>;
+
+/// One store and the labels that name it.
+struct Named {
+  const StoreSnapshot& store;
+  Labels labels;
+
+  [[nodiscard]] Labels with(std::initializer_list<std::pair<std::string_view, std::string_view>> more) const {
+    Labels all = labels;
+    for (const auto& [key, value] : more) all.push_back({std::string(key), std::string(value)});
+    return all;
+  }
+};
+
+std::vector<Named> name_all(const std::vector<StoreSnapshot>& stores) {
+  std::vector<Named> named;
+  named.reserve(stores.size());
+  std::map<std::pair<std::string, std::string>, unsigned> seen;
+  for (const StoreSnapshot& s : stores) {
+    Labels labels{{"env", s.env}, {"resource", s.resource}};
+    if (const unsigned nth = ++seen[{s.env, s.resource}]; nth > 1) labels.push_back({"store", std::to_string(nth)});
+    named.push_back({s, std::move(labels)});
+  }
+  return named;
+}
+
+/// Collects the families in the order they are begun. add() goes to the last one.
+class Builder {
+ public:
+  void begin(const char* name, MetricType type, const char* help) {
+    MetricFamily family;
+    family.name = std::string("tiercache_") + name;
+    family.help = help;
+    family.type = type;
+    out_.push_back(std::move(family));
+  }
+
+  void add(Labels labels, double value) {
+    ClientMetric metric;
+    metric.label = std::move(labels);
+    if (out_.back().type == MetricType::Counter) metric.counter.value = value;
+    else metric.gauge.value = value;
+    out_.back().metric.push_back(std::move(metric));
+  }
+  void add(Labels labels, std::uint64_t value) { add(std::move(labels), static_cast<double>(value)); }
+  void add(Labels labels, bool value) { add(std::move(labels), value ? 1.0 : 0.0); }
+
+  void add(Labels labels, const HistogramSnapshot& h) {
+    // Every fourth boundary of ours is a power of two microseconds: 32 us .. 16.8 s. Taking boundaries of ours, not round decimal
+    // ones, keeps the cumulative counts exact.
+    constexpr std::size_t first = HistogramSnapshot::index(32);
+    constexpr std::size_t last = HistogramSnapshot::index(1ULL << 24);
+    ClientMetric metric;
+    metric.label = std::move(labels);
+    std::uint64_t below = 0;
+    for (std::size_t i = 0; i < h.size; ++i) {
+      if (i >= first && i <= last && (i - first) % h.sub == 0) {
+        metric.histogram.bucket.push_back({below, static_cast<double>(h.lower(i)) / 1e6});
+      }
+      below += h.counts[i];
+    }
+    // The total is the sum of the buckets, not h.count: a scrape must never show +Inf below a smaller bucket.
+    metric.histogram.bucket.push_back({below, std::numeric_limits<double>::infinity()});
+    metric.histogram.sample_count = below;
+    metric.histogram.sample_sum = h.sum_us / 1e6;
+    out_.back().metric.push_back(std::move(metric));
+  }
+
+  [[nodiscard]] std::vector<MetricFamily> take() && { return std::move(out_); }
+
+ private:
+  std::vector<MetricFamily> out_;
+};
+
+void add_views(Builder& out, const std::vector<Named>& stores) {
+  const auto each = [&](auto&& add) {
+    for (const Named& n : stores) {
+      for (const ViewStats& v : n.store.views) add(n, v);
+    }
+  };
+  const auto counter = [&](const char* name, std::uint64_t ViewStats::*field, const char* help) {
+    out.begin(name, MetricType::Counter, help);
+    each([&](const Named& n, const ViewStats& v) { out.add(n.with({{"view", v.name}}), v.*field); });
+  };
+  out.begin("hits_total", MetricType::Counter, "Reads answered by the tier: l1 is this process, l2 is Redis.");
+  each([&](const Named& n, const ViewStats& v) {
+    out.add(n.with({{"view", v.name}, {"tier", "l1"}}), v.l1_hits);
+    out.add(n.with({{"view", v.name}, {"tier", "l2"}}), v.l2_hits);
+  });
+  out.begin("misses_total", MetricType::Counter,
+            "Reads the tier could not answer: those of l1 went on to l2, those of l2 found the key in neither.");
+  each([&](const Named& n, const ViewStats& v) {
+    out.add(n.with({{"view", v.name}, {"tier", "l1"}}), v.l2_hits + v.misses);
+    out.add(n.with({{"view", v.name}, {"tier", "l2"}}), v.misses);
+  });
+  counter("loads_total", &ViewStats::loads, "Calls of loaders.");
+  counter("load_failures_total", &ViewStats::load_failures, "Loader calls that threw.");
+  counter("flight_joins_total", &ViewStats::flight_joins,
+          "Callers that waited for another caller's fetch of the same key in this process.");
+  counter("puts_total", &ViewStats::puts, "Put calls.");
+  counter("erases_total", &ViewStats::erases, "Erase calls.");
+  counter("l1_bypassed_total", &ViewStats::l1_bypassed,
+          "Reads that passed L1 by because it was not known to be coherent within the staleness budget.");
+  out.begin("bad_values_total", MetricType::Counter,
+            "Values in Redis treated as a miss: corrupt ones did not verify or decode, foreign ones are not ours or of a newer "
+            "format.");
+  each([&](const Named& n, const ViewStats& v) {
+    out.add(n.with({{"view", v.name}, {"kind", "corrupt"}}), v.bad_envelopes);
+    out.add(n.with({{"view", v.name}, {"kind", "foreign"}}), v.foreign_values);
+  });
+}
+
+void add_l1(Builder& out, const std::vector<Named>& stores) {
+  const auto one = [&](const char* name, MetricType type, std::uint64_t L1Stats::*field, const char* help) {
+    out.begin(name, type, help);
+    for (const Named& n : stores) out.add(n.labels, n.store.l1.*field);
+  };
+  one("l1_capacity_bytes", MetricType::Gauge, &L1Stats::capacity_bytes, "The byte budget of L1.");
+  out.begin("l1_bytes", MetricType::Gauge,
+            "Bytes of L1 in use: used is all, fixed the tables' part, retired the part unlinked but not freed yet.");
+  for (const Named& n : stores) {
+    out.add(n.with({{"kind", "used"}}), n.store.l1.used_bytes);
+    out.add(n.with({{"kind", "fixed"}}), n.store.l1.fixed_bytes);
+    out.add(n.with({{"kind", "retired"}}), n.store.l1.retired_bytes);
+  }
+  one("l1_entries", MetricType::Gauge, &L1Stats::entries, "Entries in L1.");
+  one("l1_inserts_total", MetricType::Counter, &L1Stats::inserts, "Entries that L1 took in.");
+  one("l1_evictions_total", MetricType::Counter, &L1Stats::evictions, "Entries evicted from L1 for room.");
+  one("l1_expirations_total", MetricType::Counter, &L1Stats::expirations,
+      "Entries reclaimed because they had expired or were of an older generation.");
+  one("l1_invalidations_total", MetricType::Counter, &L1Stats::invalidations, "Entries removed by an erase or an invalidation.");
+  out.begin(
+      "l1_refusals_total", MetricType::Counter,
+      "Puts and fills that L1 refused: no_room, too_large, or fence (the key was invalidated while its value was fetched).");
+  for (const Named& n : stores) {
+    out.add(n.with({{"reason", "no_room"}}), n.store.l1.refused_no_room);
+    out.add(n.with({{"reason", "too_large"}}), n.store.l1.refused_too_large);
+    out.add(n.with({{"reason", "fence"}}), n.store.l1.refused_fence);
+  }
+  out.begin("promotions_total", MetricType::Counter,
+            "Values read from L2 that L1 kept (kept) or found too cold to evict another for (cold).");
+  for (const Named& n : stores) {
+    out.add(n.with({{"kind", "kept"}}), n.store.l1.promoted);
+    out.add(n.with({{"kind", "cold"}}), n.store.l1.not_promoted);
+  }
+}
+
+void add_l2(Builder& out, const std::vector<Named>& stores) {
+  const auto flag = [&](const char* name, bool RemoteStats::*field, const char* help) {
+    out.begin(name, MetricType::Gauge, help);
+    for (const Named& n : stores) out.add(n.labels, n.store.l2.*field);
+  };
+  const auto one = [&](const char* name, MetricType type, std::uint64_t RemoteStats::*field, const char* help) {
+    out.begin(name, type, help);
+    for (const Named& n : stores) out.add(n.labels, n.store.l2.*field);
+  };
+  flag("l2_enabled", &RemoteStats::enabled, "1 when Redis is configured, 0 when switched off.");
+  flag("l2_available", &RemoteStats::available, "1 while at least one connection to Redis works.");
+  one("l2_connections", MetricType::Gauge, &RemoteStats::connections, "Connections to Redis open now.");
+  one("l2_connects_total", MetricType::Counter, &RemoteStats::connects, "Connections made to Redis.");
+  one("l2_reconnects_total", MetricType::Counter, &RemoteStats::reconnects, "Connections made to Redis after one was lost.");
+  one("l2_commands_total", MetricType::Counter, &RemoteStats::commands, "Commands and scripts sent to Redis.");
+  one("l2_timeouts_total", MetricType::Counter, &RemoteStats::timeouts, "Commands whose answer did not come in time.");
+  one("l2_closed_on_error_total", MetricType::Counter, &RemoteStats::closed_on_error,
+      "Connections closed because a reply timed out or could not be parsed.");
+  one("l2_script_loads_total", MetricType::Counter, &RemoteStats::script_loads, "Scripts loaded into Redis.");
+  out.begin("l2_latency_seconds", MetricType::Histogram, "Time to the answer of a command, of answered commands.");
+  for (const Named& n : stores) out.add(n.labels, n.store.l2.latency);
+
+  out.begin("leases_total", MetricType::Counter,
+            "Leases on missing keys: granted, waited (another instance was loading), lost (displaced or lapsed before the fill), "
+            "renewed.");
+  for (const Named& n : stores) {
+    out.add(n.with({{"kind", "granted"}}), n.store.leases.granted);
+    out.add(n.with({{"kind", "waited"}}), n.store.leases.waited);
+    out.add(n.with({{"kind", "lost"}}), n.store.leases.lost);
+    out.add(n.with({{"kind", "renewed"}}), n.store.leases.renewed);
+  }
+}
+
+void add_bus(Builder& out, const std::vector<Named>& stores) {
+  const auto flag = [&](const char* name, bool BusStats::*field, const char* help) {
+    out.begin(name, MetricType::Gauge, help);
+    for (const Named& n : stores) out.add(n.labels, n.store.bus.*field);
+  };
+  const auto one = [&](const char* name, std::uint64_t BusStats::*field, const char* help) {
+    out.begin(name, MetricType::Counter, help);
+    for (const Named& n : stores) out.add(n.labels, n.store.bus.*field);
+  };
+  flag("bus_enabled", &BusStats::enabled, "1 when the invalidation bus is configured.");
+  flag("bus_subscribed", &BusStats::subscribed, "1 while the subscription stands.");
+  one("bus_connects_total", &BusStats::connects, "Connections made for the subscription.");
+  one("bus_messages_total", &BusStats::messages, "Messages received from the bus.");
+  one("bus_malformed_total", &BusStats::malformed, "Messages dropped because they were no valid ones.");
+  out.begin("bus_heartbeats_total", MetricType::Counter, "Heartbeats of this store: sent, and seen to come back.");
+  for (const Named& n : stores) {
+    out.add(n.with({{"kind", "sent"}}), n.store.bus.heartbeats_sent);
+    out.add(n.with({{"kind", "seen"}}), n.store.bus.heartbeats_seen);
+  }
+  out.begin("bus_gaps_total", MetricType::Counter, "Times the stream may have missed messages, so that all of L1 became void.");
+  for (const Named& n : stores) {
+    for (std::size_t i = 0; i < gap_reason_count; ++i) {
+      out.add(n.with({{"reason", name(static_cast<GapReason>(i))}}), n.store.bus.gaps[i]);
+    }
+  }
+  out.begin("bus_lag_seconds", MetricType::Histogram,
+            "Time from sending an own heartbeat to having applied it and all before it.");
+  for (const Named& n : stores) out.add(n.labels, n.store.bus.lag);
+}
+
+void add_errors(Builder& out, const std::vector<Named>& stores) {
+  const auto by_kind = [&](const Named& n, const std::array<std::uint64_t, errc_count>& counts) {
+    for (std::size_t i = 0; i < errc_count; ++i) out.add(n.with({{"kind", name(static_cast<Errc>(i))}}), counts[i]);
+  };
+  out.begin("errors_total", MetricType::Counter, "Calls that ended with an error.");
+  for (const Named& n : stores) by_kind(n, n.store.errors);
+  out.begin("l2_errors_total", MetricType::Counter, "Requests to Redis that ended with an error.");
+  for (const Named& n : stores) by_kind(n, n.store.l2.errors);
+}
+
+void add_health(Builder& out, const std::vector<Named>& stores) {
+  out.begin("coherence_age_seconds", MetricType::Gauge,
+            "Time since the instant as of which L1 is known to be coherent; +Inf: never was; absent without a bus. Past the "
+            "budget L1 is bypassed.");
+  for (const Named& n : stores) {
+    if (!n.store.bus.enabled) continue;
+    const double age = n.store.coherence_age_seconds;
+    out.add(n.labels, age < 0 ? std::numeric_limits<double>::infinity() : age);
+  }
+  out.begin("staleness_budget_seconds", MetricType::Gauge, "How old L1's knowledge may be before it is bypassed.");
+  for (const Named& n : stores) out.add(n.labels, n.store.staleness_budget_seconds);
+  out.begin("l1_coherent", MetricType::Gauge, "1 while L1 answers reads.");
+  for (const Named& n : stores) out.add(n.labels, n.store.health.l1_coherent);
+  out.begin("health", MetricType::Gauge, "1 for the state the store is in, 0 for the others.");
+  for (const Named& n : stores) {
+    out.add(n.with({{"state", "ok"}}), n.store.health.state == HealthState::ok);
+    out.add(n.with({{"state", "degraded"}}), n.store.health.state == HealthState::degraded);
+    out.add(n.with({{"state", "closed"}}), n.store.health.state == HealthState::closed);
+  }
+}
+
+}  // namespace
+
+std::vector<MetricFamily> families(const std::vector<StoreSnapshot>& stores) {
+  const std::vector<Named> named = name_all(stores);
+  Builder out;
+  add_views(out, named);
+  add_l1(out, named);
+  add_l2(out, named);
+  add_bus(out, named);
+  add_errors(out, named);
+  add_health(out, named);
+  return std::move(out).take();
+}
+
+}  // namespace tiercache::metrics

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Races and faults of values themselves: versions, echoes, clocks, foreign and broken bytes, old snapshots.
+#include "instances.hpp"
+
+namespace tiercache::testing {
+namespace {
+
+// Two writers commit rows 1 and 2 and put them into the cache; the put of row 1 is late.
+class CrossingWriters : public Race {};
+TEST_P(CrossingWriters, Row3) {
+  const Ablated ablated(lab::Remedy::version_check, !remedy());
+  Instance a(instance_config(server.url()));
+  Instance b(instance_config(server.url()));
+  ASSERT_TRUE(b.view.put("k", 2, {.version = 2}).ok());
+  const auto late = a.view.put("k", 1, {.version = 1});
+  if (remedy()) {
+    ASSERT_FALSE(late.ok());
+    EXPECT_EQ(late.error().code, Errc::superseded);
+  } else {
+    EXPECT_TRUE(late.ok());
+  }
+  EXPECT_EQ(a.get("k"), remedy() ? 2 : 1);
+}
+INSTANTIATE_TEST_SUITE_P(Races, CrossingWriters, ::testing::Bool(), race_name);
+
+// A writes, reads it back into L1, and then its own announcement arrives (the reader of the bus was held until then).
+class OwnEcho : public Race {};
+TEST_P(OwnEcho, Row15) {
+  const Ablated ablated(lab::Remedy::own_echo, !remedy());
+  Instance a(instance_config(server.url()));
+  a.wait_coherent();
+  lab::bus_reader_stopped = true;
+  ASSERT_TRUE(a.view.put("k", 1).ok());
+  ASSERT_TRUE(a.view.get("k"));
+  const std::uint64_t before = a.store().stats().l1.invalidations;
+  lab::bus_reader_stopped = false;
+  a.wait_applied();
+  EXPECT_EQ(a.store().stats().l1.invalidations - before, remedy() ? 0U : 1U);
+}
+INSTANTIATE_TEST_SUITE_P(Races, OwnEcho, ::testing::Bool(), race_name);
+
+// The reader's wall clock is an hour ahead of the writer's. A ttl that travels as an instant would be long over there.
+class ClockSkew : public Race {};
+TEST_P(ClockSkew, Row16) {
+  const Ablated ablated(lab::Remedy::durations, !remedy());
+  Instance a(instance_config(server.url()));
+  ASSERT_TRUE(a.view.put("k", 1).ok());
+  lab::wall_clock_skew_ms = 3'600'000;
+  const auto h = a.view.get("k");
+  lab::wall_clock_skew_ms = 0;
+  EXPECT_EQ(static_cast<bool>(h), remedy());
+}
+INSTANTIATE_TEST_SUITE_P(Races, ClockSkew, ::testing::Bool(), race_name);
+
+// The bytes under k are those of another key (a botched migration). Without the envelope's check k's reader is given the other's value.
+class ForeignValueUnderTheKey : public Race {};
+TEST_P(ForeignValueUnderTheKey, Row26) {
+  const Ablated ablated(lab::Remedy::envelope_check, !remedy());
+  Instance a(instance_config(server.url()));
+  ASSERT_TRUE(a.view.put("other", 666).ok());
+  server.command({"COPY", "test:races:n:other", "test:races:n:k"});
+  EXPECT_EQ(a.get("k"), remedy() ? -1 : 666);
+  EXPECT_EQ(a.get("other"), 666);
+}
+INSTANTIATE_TEST_SUITE_P(Races, ForeignValueUnderTheKey, ::testing::Bool(), race_name);
+
+TEST(SchemaChange, OldDeploysValuesAreReplacedAndNewerDeploysAreLeftAlone) {
+  RedisServer server;
+  Instance old_build(instance_config(server.url()));
+  Config config = instance_config(server.url());
+  Result<Store> store = Store::open(config);
+  ASSERT_TRUE(store.ok());
+  Cache<int> new_view = store->cache<int>("n", {.ttl = 60s, .schema = 2});
+
+  ASSERT_TRUE(old_build.view.put("k", 1).ok());
+  const auto loaded = new_view.get_or_load("k", [] { return 2; });  // the old build's value is a miss, replaced under a lease
+  ASSERT_TRUE(loaded);
+  EXPECT_EQ(*loaded, 2);
+  EXPECT_FALSE(old_build.view.get("k")) << "the old build must not read the new schema";
+  const auto h = old_build.view.get_or_load("k", [] { return 3; });
+  ASSERT_TRUE(h);
+  EXPECT_EQ(*h, 3);  // served, not stored
+  Result<Store> fresh = Store::open(config);
+  ASSERT_TRUE(fresh.ok());
+  const auto kept = fresh->cache<int>("n", {.ttl = 60s, .schema = 2}).get("k");
+  ASSERT_TRUE(kept) << "the newer deploy's value was overwritten";
+  EXPECT_EQ(*kept, 2);
+}
+
+// k is 1 when Redis saves its snapshot, then becomes 2 in the database and in Redis. Redis dies and comes back from the snapshot. Where
+// asked, values stored before the restart are distrusted.
+class OlderSnapshot : public Race {};
+TEST_P(OlderSnapshot, Row29) {
+  const Ablated ablated(lab::Remedy::epoch_distrust, !remedy());
+  Config config = instance_config(server.url());
+  config.distrust_other_epochs = true;
+  Instance a(config);
+  a.wait_coherent();
+  ASSERT_TRUE(a.view.put("k", 1).ok());
+  ASSERT_EQ(server.command({"SAVE"}), "OK");
+  ASSERT_TRUE(a.view.put("k", 2).ok());
+  ASSERT_EQ(a.get("k"), 2);
+  server.restart(RedisServer::Data::rdb);
+  ASSERT_TRUE(eventually([&] { return a.store().health().l2_available && !a.coherent(); }) || a.coherent());
+  a.wait_coherent();
+  a.wait_applied();
+  const auto h = a.view.get_or_load("k", [] { return 2; });
+  ASSERT_TRUE(h);
+  EXPECT_EQ(*h, remedy() ? 2 : 1);
+}
+INSTANTIATE_TEST_SUITE_P(Races, OlderSnapshot, ::testing::Bool(), race_name);
+
+}  // namespace
+}  // namespace tiercache::testing

@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The public API against a real redis-server, as a user would use it.
+#include "instances.hpp"
+
+#include <gmock/gmock.h>
+
+#include <fcntl.h>
+
+namespace tiercache::testing {
+namespace {
+
+struct User {
+  std::string name;
+  std::vector<std::string> roles;
+  MSGPACK_DEFINE(name, roles)
+  friend bool operator==(const User&, const User&) = default;
+};
+
+class StoreTest : public ::testing::Test {
+ protected:
+  RedisServer server;
+};
+
+TEST_F(StoreTest, TypedValuesTravelThroughBothTiers) {
+  Instance writer(instance_config(server.url()));
+  Instance reader(instance_config(server.url()));
+  auto out = writer.store().cache<User>("user");
+  auto in = reader.store().cache<User>("user");
+  const User ada{"ada", {"admin", "dev"}};
+  ASSERT_TRUE(out.put("42", ada).ok());
+  reader.wait_coherent();
+  const auto first = in.get("42");
+  ASSERT_TRUE(first);
+  EXPECT_EQ(*first, ada);
+  EXPECT_EQ(first.source(), Source::l2);
+  const auto second = in.get("42");
+  EXPECT_EQ(second.source(), Source::l1);
+  EXPECT_EQ(second->roles, ada.roles);
+  bool seen = false;
+  EXPECT_TRUE(in.visit("42", [&](const User& u) { seen = u == ada; }));
+  EXPECT_TRUE(seen);
+}
+
+TEST_F(StoreTest, RawBytesNeedNoFrame) {
+  Instance a(instance_config(server.url()));
+  auto raw = a.store().cache<std::string, RawBytes<>>("raw");
+  const std::string bytes("\0\1\xff", 3);
+  ASSERT_TRUE(raw.put("k", bytes).ok());
+  const auto h = raw.get("k");
+  ASSERT_TRUE(h);
+  EXPECT_EQ(*h, bytes);
+  EXPECT_EQ(server.command({"STRLEN", "test:races:raw:k"}), std::to_string(56 + 3));
+}
+
+TEST_F(StoreTest, OneLoadForTheWholeFleet) {
+  constexpr int instances = 3;
+  constexpr int threads = 4;
+  std::vector<std::unique_ptr<Instance>> fleet;
+  for (int i = 0; i < instances; ++i) fleet.push_back(std::make_unique<Instance>(instance_config(server.url())));
+  std::atomic<int> loads{0};
+  std::vector<std::future<int>> results;
+  for (auto& instance : fleet)
+    for (int t = 0; t < threads; ++t)
+      results.push_back(std::async(std::launch::async, [&] {
+        const auto h = instance->view.get_or_load("hot", [&] {
+          ++loads;
+          // Long enough for others to come: until every other instance waits for our lease, or boarded a flight.
+          static_cast<void>(eventually([&] {
+            int waiting = 0;
+            for (auto& other : fleet) waiting += other->store().stats().leases.waited > 0 ? 1 : 0;
+            return waiting == instances - 1;
+          }));
+          return 7;
+        });
+        return h ? *h : -1;
+      }));
+  for (auto& r : results) EXPECT_EQ(r.get(), 7);
+  EXPECT_EQ(loads, 1);
+}
+
+TEST_F(StoreTest, LongLoadKeepsItsLeaseByRenewal) {
+  Config config = instance_config(server.url());
+  config.lease_ttl = 200ms;
+  Instance a(config);
+  Instance b(config);
+  std::atomic<int> loads{0};
+  auto leader = std::async(std::launch::async, [&] {
+    const auto h = a.view.get_or_load("k", [&] {
+      ++loads;
+      EXPECT_TRUE(eventually([&] { return a.store().stats().leases.renewed >= 4; }));  // twice the lease's ttl
+      return 1;
+    });
+    return h ? *h : -1;
+  });
+  ASSERT_TRUE(eventually([&] { return loads == 1; }));
+  const auto h = b.view.get_or_load("k", [&] { return ++loads, 2; });
+  ASSERT_TRUE(h);
+  EXPECT_EQ(*h, 1);
+  EXPECT_EQ(leader.get(), 1);
+  EXPECT_EQ(loads, 1);
+}
+
+TEST_F(StoreTest, DeadLoadersLeaseLapses) {
+  // What a killed instance leaves behind: a lease that nobody renews.
+  Instance b(instance_config(server.url()));
+  ASSERT_EQ(server.command({"SET", "test:races:!lease:n:k", "dead:1", "PX", "300"}), "OK");
+  const auto h = b.view.get_or_load("k", [] { return 2; });
+  ASSERT_TRUE(h);
+  EXPECT_EQ(*h, 2);
+  EXPECT_EQ(b.store().stats().leases.waited, 1U);
+}
+
+TEST_F(StoreTest, WritesReachTheOtherInstancesL1) {
+  Instance a(instance_config(server.url()));
+  Instance b(instance_config(server.url()));
+  ASSERT_TRUE(a.view.put("k", 1).ok());
+  b.wait_coherent();
+  b.wait_applied();
+  b.warm("k");
+  ASSERT_TRUE(a.view.put("k", 2).ok());
+  EXPECT_TRUE(eventually([&] { return b.get("k") == 2; }));
+  b.warm("k");
+  ASSERT_TRUE(a.view.erase("k").ok());
+  EXPECT_TRUE(eventually([&] { return !b.view.get("k"); }));
+}
+
+TEST_F(StoreTest, ClearReachesEveryTierAndInstance) {
+  Instance a(instance_config(server.url()));
+  Instance b(instance_config(server.url()));
+  auto other = a.store().cache<int>("n2");
+  ASSERT_TRUE(other.put("x", 1).ok());
+  std::vector<std::string> names;
+  for (int i = 0; i < 300; ++i) names.push_back("k" + std::to_string(i));
+  for (const auto& n : names) ASSERT_TRUE(a.view.put(n, 1).ok());
+  b.wait_coherent();
+  b.wait_applied();
+  b.warm("k7");
+  ASSERT_TRUE(a.view.clear().ok());
+  for (const auto& n : names) EXPECT_FALSE(a.view.get(n)) << n;
+  EXPECT_TRUE(eventually([&] { return !b.view.get("k7"); }));
+  EXPECT_TRUE(other.get("x"));
+}
+
+TEST_F(StoreTest, GetManyAndEraseManyInOneRoundTripEach) {
+  Instance a(instance_config(server.url()));
+  std::vector<std::string> names;
+  for (int i = 0; i < 50; ++i) names.push_back("k" + std::to_string(i));
+  for (int i = 0; i < 50; i += 2) ASSERT_TRUE(a.view.put(names[static_cast<std::size_t>(i)], i).ok());
+  const std::vector<std::string_view> keys(names.begin(), names.end());
+  for (int round = 0; round < 2; ++round) {  // from Redis, then from L1: more than a thread may pin
+    const auto handles = a.view.get_many(keys);
+    ASSERT_EQ(handles.size(), 50U);
+    for (int i = 0; i < 50; ++i) {
+      const auto& h = handles[static_cast<std::size_t>(i)];
+      EXPECT_EQ(static_cast<bool>(h), i % 2 == 0);
+      EXPECT_EQ(h.error(), nullptr);
+      if (h) {
+        EXPECT_EQ(*h, i);
+      }
+    }
+  }
+  ASSERT_TRUE(a.view.erase_many(keys).ok());
+  for (const auto& h : a.view.get_many(keys)) EXPECT_FALSE(h);
+}
+
+TEST_F(StoreTest, ExistsAsksBothTiers) {
+  Instance a(instance_config(server.url()));
+  EXPECT_FALSE(*a.view.exists("k"));
+  ASSERT_TRUE(a.view.put("k", 1).ok());
+  EXPECT_TRUE(*a.view.exists("k"));
+  a.warm("k");
+  EXPECT_TRUE(*a.view.exists("k"));
+}
+
+TEST_F(StoreTest, TtlExpiresInBothTiers) {
+  Instance a(instance_config(server.url()));
+  ASSERT_TRUE(a.view.put("k", 1, {.ttl = 300ms}).ok());
+  a.wait_coherent();
+  ASSERT_TRUE(a.view.get("k"));
+  EXPECT_TRUE(eventually([&] { return !a.view.get("k"); }));
+  ASSERT_TRUE(a.view.put("forever", 1, {.ttl = 0ms}).ok());
+  EXPECT_EQ(server.command({"PTTL", "test:races:n:forever"}), "-1");
+}
+
+TEST_F(StoreTest, ShardedKeysWorkOnOneServerToo) {
+  Config config = instance_config(server.url());
+  config.l2.shards = 8;
+  Instance a(config);
+  Instance b(config);
+  b.wait_coherent();
+  for (int i = 0; i < 40; ++i) ASSERT_TRUE(a.view.put("k" + std::to_string(i), i).ok());
+  b.wait_applied();
+  for (int i = 0; i < 40; ++i) b.warm("k" + std::to_string(i));
+  for (int i = 0; i < 40; ++i) ASSERT_TRUE(a.view.put("k" + std::to_string(i), i + 100).ok());
+  for (int i = 0; i < 40; ++i) EXPECT_TRUE(eventually([&] { return b.get("k" + std::to_string(i)) == i + 100; }));
+}
+
+TEST_F(StoreTest, OpensDegradedAndRecoversWhenRedisComes) {
+  const std::uint16_t port = RedisServer::free_port();
+  Config config = instance_config("redis://127.0.0.1:" + std::to_string(port));
+  config.open_timeout = 0ms;
+  Instance a(config);
+  EXPECT_EQ(a.store().health().state, HealthState::degraded);
+  const auto began = std::chrono::steady_clock::now();
+  const auto miss = a.view.get("k");
+  EXPECT_FALSE(miss);
+  ASSERT_NE(miss.error(), nullptr);
+  EXPECT_EQ(miss.error()->code, Errc::unavailable);
+  EXPECT_EQ(a.view.put("k", 1).error().code, Errc::unavailable);
+  const auto loaded = a.view.get_or_load("k", [] { return 5; });
+  ASSERT_TRUE(loaded);
+  EXPECT_EQ(*loaded, 5);
+  EXPECT_NE(loaded.error(), nullptr);
+  EXPECT_LT(std::chrono::steady_clock::now() - began, 2s) << "calls waited for a Redis that is away";
+
+  RedisServerOptions options;
+  options.port = port;
+  RedisServer late(options);
+  a.wait_coherent();
+  EXPECT_EQ(a.store().health().state, HealthState::ok);
+  EXPECT_TRUE(a.view.put("k", 1).ok());
+}
+
+TEST_F(StoreTest, KillSwitchNeverConnects) {
+  Config config = instance_config(server.url());
+  config.l2.enabled = false;
+  Instance a(config);
+  ASSERT_TRUE(a.view.put("k", 1).ok());
+  EXPECT_EQ(a.view.get("k").source(), Source::l1);
+  EXPECT_EQ(server.command({"DBSIZE"}), "0");
+  EXPECT_EQ(a.store().health().state, HealthState::ok);
+  EXPECT_FALSE(a.store().stats().l2.enabled);
+}
+
+TEST_F(StoreTest, BadConfigNamesTheField) {
+  Config config;
+  config.l2.pool_size = 0;
+  const auto store = Store::open(config);
+  ASSERT_FALSE(store.ok());
+  EXPECT_THAT(store.error().message, ::testing::HasSubstr("pool_size"));
+}
+
+TEST_F(StoreTest, HungRedisHoldsNobodyBeyondTheDeadline) {
+  Instance a(instance_config(server.url()));
+  a.wait_coherent();
+  server.pause();
+  const auto began = std::chrono::steady_clock::now();
+  const auto r = a.view.put("k", 1, {.deadline = 100ms});
+  EXPECT_FALSE(r.ok());
+  EXPECT_LT(std::chrono::steady_clock::now() - began, 2s);
+  const auto loaded = a.view.get_or_load("k", [] { return 3; }, {.deadline = 100ms});
+  EXPECT_TRUE(loaded) << "a loader's value must come though Redis hangs";
+  server.resume();
+}
+
+TEST_F(StoreTest, LogsHoldNoKeysAndNoValues) {
+  std::mutex mutex;
+  std::string lines;
+  Config config = instance_config(server.url());
+  config.log_level = LogLevel::debug;
+  config.log_sink = [&](LogLevel, std::string_view line) {
+    const std::lock_guard lock(mutex);
+    lines.append(line).append("\n");
+  };
+  {
+    Instance a(config);
+    auto secret = a.store().cache<std::string>("s");
+    ASSERT_TRUE(secret.put("secret-key", "secret-value").ok());
+    server.command({"SET", "test:races:s:secret-key", "garbage"});
+    a.wait_applied();
+    static_cast<void>(secret.get("secret-key"));
+    server.kill9();
+    static_cast<void>(secret.get("secret-key"));
+    ASSERT_TRUE(eventually([&] { return !a.store().health().l2_available; }));
+  }
+  EXPECT_FALSE(lines.empty());
+  EXPECT_EQ(lines.find("secret"), std::string::npos) << lines;
+}
+
+TEST_F(StoreTest, WriterReadsItsOwnWritesAmongManyReaders) {
+  // Key k is written by thread k alone, with growing values; everyone reads everything. The writer must never read less than it wrote,
+  // and nobody more than was begun to be written.
+  const unsigned seed = std::random_device{}();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  Instance a(instance_config(server.url()));
+  Instance b(instance_config(server.url()));
+  std::atomic<int> unread_own{0};
+  std::atomic<int> phantoms{0};
+  std::array<std::atomic<int>, 4> begun{};
+  std::vector<std::thread> threads;
+  for (unsigned t = 0; t < 6; ++t)
+    threads.emplace_back([&, t] {
+      std::mt19937 rng(seed + t);
+      Instance& mine = t % 2 == 0 ? a : b;
+      for (int i = 0; i < 400; ++i) {
+        const std::size_t k = rng() % begun.size();
+        const std::string key = "k" + std::to_string(k);
+        if (rng() % 2 == 0 && k == t) {
+          const int v = ++begun[k];
+          if (mine.view.put(key, v).ok() && mine.get(key) != v) ++unread_own;
+        } else if (mine.get(key) > begun[k]) {
+          ++phantoms;
+        }
+      }
+    });
+  for (auto& t : threads) t.join();
+  EXPECT_EQ(unread_own, 0);
+  EXPECT_EQ(phantoms, 0);
+}
+
+}  // namespace
+}  // namespace tiercache::testing

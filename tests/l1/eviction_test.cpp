@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fixture.hpp"
+
+#include <tiercache/l1/cache.hpp>
+
+#include "sketch.hpp"
+
+namespace tiercache::l1::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+TEST(Sketch, CountsToFifteenAndForgetsHalf) {
+  Sketch s;
+  ASSERT_TRUE(s.create(1000));
+  EXPECT_EQ(s.estimate(mix64(1)), 0U);
+  for (unsigned n = 1; n <= 30; ++n) {
+    s.add(mix64(1));
+    EXPECT_EQ(s.estimate(mix64(1)), std::min(n, 15U));
+  }
+  // Ten additions an expected entry later everything was halved at least once.
+  for (std::uint64_t i = 0; i < 20000; ++i) s.add(mix64(1000 + i));
+  EXPECT_LT(s.estimate(mix64(1)), 15U);
+}
+
+TEST(Sketch, TellsFrequentKeysFromRareOnes) {
+  Sketch s;
+  ASSERT_TRUE(s.create(4096));
+  for (unsigned n = 0; n < 8; ++n) {
+    for (std::uint64_t i = 0; i < 200; ++i) s.add(mix64(i));
+  }
+  for (std::uint64_t i = 1000; i < 3000; ++i) s.add(mix64(i));
+  unsigned wrong = 0;
+  for (std::uint64_t i = 0; i < 200; ++i) wrong += s.estimate(mix64(i)) > s.estimate(mix64(i + 1000)) ? 0U : 1U;
+  EXPECT_LE(wrong, 4U);
+}
+
+TEST(Admission, AOneTimeScanDoesNotWashOutWhatIsUsed) {
+  Typed<std::uint64_t> t(small_options(256 << 10));
+  const auto read = [&](const std::string& key) {
+    if (t.find(key)) {
+      t.table->count_hit(t.hash(key));
+      return true;
+    }
+    t.table->count_miss(t.hash(key));
+    t.fill(t.ticket(key), key, 1);
+    return false;
+  };
+  for (int n = 0; n < 5; ++n) {
+    for (int i = 0; i < 1000; ++i) read("hot" + std::to_string(i));
+  }
+  for (int i = 0; i < 20000; ++i) {
+    read("scan" + std::to_string(i));
+    if (i % 4 == 0) read("hot" + std::to_string(i / 4 % 1000));
+  }
+  unsigned kept = 0;
+  for (int i = 0; i < 1000; ++i) kept += t.find("hot" + std::to_string(i)) ? 1U : 0U;
+  EXPECT_GE(kept, 900U);
+  EXPECT_GT(t.table->stats().not_promoted, 10000U);
+  EXPECT_VALID(*t.table);
+}
+
+TEST(Admission, AKeyAskedForMoreOftenThanTheVictimGetsIn) {
+  Options o = small_options(64 << 10);
+  o.expected_entry_bytes = 64;  // so that bytes, not slots, are what is short
+  Typed<std::uint64_t> t(o);
+  for (int i = 0; i < 5000; ++i) t.put("old" + std::to_string(i), 1);
+  EXPECT_EQ(t.fill(t.ticket("new"), "new", 1), PutStatus::not_hot);
+  for (int i = 0; i < 3; ++i) t.table->count_miss(t.hash("new"));
+  EXPECT_EQ(t.fill(t.ticket("new"), "new", 1), PutStatus::stored);
+  EXPECT_TRUE(t.find("new"));
+  EXPECT_VALID(*t.table);
+}
+
+TEST(Admission, APresentKeyIsRefreshedWithoutATest) {
+  Typed<std::uint64_t> t(small_options(64 << 10));
+  for (int i = 0; i < 5000; ++i) {
+    t.put("k" + std::to_string(i), 1);
+  }
+  ASSERT_TRUE(t.find("k4999"));
+  for (int i = 0; i < 200; ++i) ASSERT_EQ(t.fill(t.ticket("k4999"), "k4999", 2), PutStatus::stored) << i;
+  EXPECT_VALID(*t.table);
+}
+
+TEST(Eviction, KeepsWhatIsUsedBetweenTheHandsRounds) {
+  Typed<std::uint64_t> t(small_options(128 << 10));
+  for (int i = 0; i < 200; ++i) t.put("used" + std::to_string(i), 1);
+  for (int i = 0; i < 20000; ++i) {
+    t.put("stream" + std::to_string(i), 1);
+    for (int n = 0; n < 4; ++n) static_cast<void>(t.find("used" + std::to_string((i * 4 + n) % 200)));
+  }
+  unsigned kept = 0;
+  for (int i = 0; i < 200; ++i) kept += t.find("used" + std::to_string(i)) ? 1U : 0U;
+  EXPECT_GE(kept, 180U);
+  EXPECT_VALID(*t.table);
+}
+
+TEST(Eviction, ExpiredEntriesGoFirst) {
+  Typed<std::uint64_t> t(small_options(128 << 10));
+  EntryMeta brief;
+  brief.hard_expiry_ms = fake_now_ms + 10;
+  for (int i = 0; i < 600; ++i) t.put("brief" + std::to_string(i), 1, brief);
+  for (int i = 0; i < 600; ++i) t.put("lasting" + std::to_string(i), 1);
+  const std::uint64_t evicted = t.table->stats().evictions;
+  fake_now_ms += 10;
+  for (int i = 0; i < 400; ++i) ASSERT_EQ(t.put("n" + std::to_string(i), 1), PutStatus::stored);
+  EXPECT_GT(t.table->stats().expirations, 100U);
+  EXPECT_LE(t.table->stats().evictions - evicted, 20U);
+  EXPECT_VALID(*t.table);
+}
+
+CacheOptions cache_options(std::uint64_t capacity = 1 << 20) {
+  CacheOptions o;
+  o.table = small_options(capacity);
+  return o;
+}
+
+TEST(CacheAlone, PutGetVisitErase) {
+  auto cache = Cache<std::string>::create(cache_options()).value();
+  EXPECT_FALSE(cache->get("k"));
+  EXPECT_EQ(cache->put("k", "v"), PutStatus::stored);
+  EXPECT_EQ(*cache->get("k"), "v");
+  EXPECT_EQ(cache->get("k")->size(), 1U);
+  EXPECT_TRUE(cache->visit("k", [](const std::string& v) { EXPECT_EQ(v, "v"); }));
+  EXPECT_TRUE(cache->erase("k"));
+  EXPECT_FALSE(cache->visit("k", [](const std::string&) { FAIL(); }));
+  EXPECT_VALID(*cache);
+}
+
+TEST(CacheAlone, ClearVoidsEverythingAtOnceAndTheMemoryComesBack) {
+  auto cache = Cache<std::uint64_t>::create(cache_options(128 << 10)).value();
+  for (std::uint64_t i = 0; i < 1000; ++i) cache->put(std::to_string(i), i);
+  auto held = cache->get("999");
+  cache->clear();
+  for (std::uint64_t i = 0; i < 1000; i += 10) EXPECT_FALSE(cache->get(std::to_string(i)));
+  EXPECT_EQ(*held, 999U);
+  const std::uint64_t evicted = cache->stats().evictions;
+  for (std::uint64_t i = 0; i < 800; ++i) ASSERT_EQ(cache->put("new" + std::to_string(i), i), PutStatus::stored);
+  EXPECT_GT(cache->stats().expirations, 300U);
+  EXPECT_LE(cache->stats().evictions - evicted, 40U);
+  held = {};
+  EXPECT_VALID(*cache);
+}
+
+TEST(CacheAlone, JitterOnlyEverShortensATtl) {
+  auto cache = Cache<int>::create(cache_options()).value();
+  for (int i = 0; i < 500; ++i) cache->put(std::to_string(i), i, 1000ms);
+  fake_now_ms += 899;
+  unsigned alive = 0;
+  for (int i = 0; i < 500; ++i) alive += cache->get(std::to_string(i)) ? 1U : 0U;
+  EXPECT_EQ(alive, 500U);
+  fake_now_ms += 51;
+  alive = 0;
+  for (int i = 0; i < 500; ++i) alive += cache->get(std::to_string(i)) ? 1U : 0U;
+  EXPECT_GT(alive, 150U);
+  EXPECT_LT(alive, 350U);
+  fake_now_ms += 50;
+  for (int i = 0; i < 500; ++i) EXPECT_FALSE(cache->get(std::to_string(i)));
+  EXPECT_VALID(*cache);
+}
+
+TEST(CacheAlone, PastThePinsAHandleIsACopy) {
+  auto cache = Cache<std::string>::create(cache_options()).value();
+  cache->put("k", "value");
+  std::vector<Handle<std::string>> handles;
+  for (unsigned i = 0; i < pins_per_thread() + 5; ++i) handles.push_back(cache->get("k"));
+  const std::string* first = handles.front().get();
+  EXPECT_NE(handles.back().get(), first);
+  for (auto& handle : handles) EXPECT_EQ(*handle, "value");
+  cache.reset();
+  for (auto& handle : handles) EXPECT_EQ(*handle, "value") << "handles outlive the cache";
+}
+
+}  // namespace
+}  // namespace tiercache::l1::test

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a repeated hit does not do: allocate, and enter the kernel. An executable of its own: it replaces malloc. Left out under
+// sanitizers, which replace malloc themselves and make system calls of their own inside the hit.
+#include "fixture.hpp"
+
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstddef>
+#include <mutex>
+#include <thread>
+
+namespace {
+thread_local constinit std::uint64_t allocations = 0;
+}
+
+extern "C" {
+void* __libc_malloc(std::size_t);
+void* __libc_calloc(std::size_t, std::size_t);
+void* __libc_realloc(void*, std::size_t);
+void* __libc_memalign(std::size_t, std::size_t);
+void __libc_free(void*);
+
+void* malloc(std::size_t n) { return ++allocations, __libc_malloc(n); }
+void* calloc(std::size_t n, std::size_t m) { return ++allocations, __libc_calloc(n, m); }
+void* realloc(void* p, std::size_t n) { return ++allocations, __libc_realloc(p, n); }
+void* aligned_alloc(std::size_t a, std::size_t n) { return ++allocations, __libc_memalign(a, n); }
+void free(void* p) { __libc_free(p); }
+}
+
+namespace tiercache::l1::test {
+namespace {
+
+constexpr std::uint64_t hits = 10'000'000;
+
+struct Hits {
+  Typed<std::uint64_t> t{small_options(8 << 20)};
+  std::vector<std::string> keys;
+
+  Hits() {
+    for (std::uint64_t i = 0; i < 1000; ++i) {
+      keys.push_back("user:" + std::to_string(i));
+      t.put(keys.back(), std::uint64_t{i});
+    }
+  }
+  /// Half pinned, half visited; the number of hits.
+  [[gnu::noinline]] std::uint64_t run(std::uint64_t n) {
+    std::uint64_t found = 0;
+    for (std::uint64_t i = 0; i < n; ++i) {
+      const std::string& key = keys[i % keys.size()];
+      const std::uint64_t hash = t.hash(key);
+      if (i % 2 == 0) {
+        if (Pin pin = t.table->find(t.view, key, hash, 0, coarse_now_ms())) ++found;
+      } else {
+        t.table->visit(t.view, key, hash, 0, coarse_now_ms(), [&](const void*, const Entry&) { ++found; });
+      }
+      if (sampled(16)) t.table->count_hit(hash);
+    }
+    return found;
+  }
+};
+
+TEST(Hit, TenMillionAllocateNothing) {
+  Hits h;
+  const std::uint64_t warm = allocations;
+  EXPECT_GT(warm, 0U) << "the counter counts";
+  const std::uint64_t found = h.run(hits);
+  EXPECT_EQ(allocations, warm);
+  EXPECT_EQ(found, hits);
+  EXPECT_VALID(*h.t.table);
+}
+
+/// From here on any system call of this thread but exit kills the process.
+void forbid_system_calls() {
+  sock_filter filter[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit_group, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+  };
+  const sock_fprog program{sizeof filter / sizeof filter[0], filter};
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) _exit(99);
+}
+
+template <class F>
+int in_child(F&& f) {
+  const pid_t child = fork();
+  if (child == 0) {
+    f();
+    _exit(98);
+  }
+  int status = 0;
+  EXPECT_EQ(waitpid(child, &status, 0), child);
+  return status;
+}
+
+TEST(Hit, TenMillionMakeNoSystemCallWhileAnotherThreadWritesTheSameKeys) {
+  const int status = in_child([] {
+    Hits h;
+    std::atomic<bool> begun{false};
+    std::thread writer([&] {  // not under the filter
+      for (std::uint64_t i = 0;; ++i) {
+        h.t.put(h.keys[i % h.keys.size()], std::uint64_t{i});
+        begun = true;
+      }
+    });
+    while (!begun) std::this_thread::yield();
+    h.run(1000);
+    forbid_system_calls();
+    syscall(SYS_exit_group, h.run(hits) == hits ? 0 : 1);
+  });
+  ASSERT_TRUE(WIFEXITED(status)) << "killed by signal " << WTERMSIG(status);
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+TEST(Hit, TheFilterWouldHaveCaughtAContendedMutex) {
+  const int status = in_child([] {
+    std::mutex mutex;
+    std::atomic<bool> held{false};
+    std::thread holder([&] {
+      const std::lock_guard lock(mutex);
+      held = true;
+      for (;;) pause();
+    });
+    while (!held) std::this_thread::yield();
+    forbid_system_calls();
+    mutex.lock();
+  });
+  ASSERT_TRUE(WIFSIGNALED(status));
+  EXPECT_EQ(WTERMSIG(status), SIGSYS);
+}
+
+}  // namespace
+}  // namespace tiercache::l1::test

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Redis stopped, killed, demoted, restarted; links cut. Every call ends by its deadline and says what may be assumed.
+#include "l2_test.hpp"
+#include "tcp_proxy.hpp"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <future>
+
+namespace tiercache::testing {
+namespace {
+
+TEST(Fault, NoServerAtAllLeavesTheClientUnavailableAndFast) {
+  Client c(Client::options_of("redis://127.0.0.1:" + std::to_string(RedisServer::free_port())));
+  EXPECT_FALSE(c.port().available());
+  const Stopwatch watch;
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_EQ(code(c.get("1", Deadline::after(10s))), Errc::unavailable);
+    EXPECT_EQ(code(c.put("1", "v", 0, Deadline::after(10s))), Errc::unavailable);
+  }
+  EXPECT_LT(watch.elapsed(), 5s);
+}
+
+TEST(Fault, AServerThatComesLaterIsFound) {
+  const std::uint16_t port = RedisServer::free_port();
+  Client c(Client::options_of("redis://127.0.0.1:" + std::to_string(port)));
+  ASSERT_FALSE(c.port().available());
+  RedisServer server{{.port = port}};
+  ASSERT_TRUE(eventually([&] { return c.port().available(); }));
+  EXPECT_FALSE(c.put("1", "v").error);
+}
+
+TEST(Fault, AKilledServerIsUnavailableAtOnceAndFoundAgain) {
+  RedisServer server;
+  Client c(server);
+  ASSERT_FALSE(c.put("1", "v").error);
+  server.kill9();
+  EXPECT_EQ(code(c.get("1", Deadline::after(10s))), Errc::unavailable);
+  ASSERT_TRUE(eventually([&] { return !c.port().available(); }));
+  const Stopwatch watch;
+  const RemoteReply away = c.put("1", "v", 0, Deadline::after(30s));
+  EXPECT_LT(watch.elapsed(), 5s);
+  ASSERT_EQ(code(away), Errc::unavailable);
+  EXPECT_NE(away.error->message.find("127.0.0.1:" + std::to_string(server.port())), std::string::npos) << away.error->message;
+  server.restart();
+  ASSERT_TRUE(eventually([&] { return c.port().available(); }));
+  EXPECT_FALSE(c.put("1", "w").error);
+  EXPECT_EQ(c.value("1"), "w");
+  EXPECT_GE(c.port().stats().reconnects, 1U);
+}
+
+// Stopped: the kernel goes on to take bytes and connections, nothing answers.
+TEST(Fault, AStoppedServerEndsCallsAtTheirDeadline) {
+  RedisServer server;
+  l2::Options o = Client::options_of(server.url());
+  o.connect_timeout = 150ms;
+  Client c(o);
+  ASSERT_FALSE(c.put("1", "v").error);
+  server.pause();
+  {
+    const Stopwatch watch;
+    EXPECT_EQ(code(c.put("1", "w", 0, Deadline::after(200ms))), Errc::outcome_unknown);
+    EXPECT_LT(watch.elapsed(), 200ms + slack);
+  }
+  {
+    const Stopwatch watch;
+    const auto error = code(c.get("1", Deadline::after(100ms)));
+    EXPECT_TRUE(error == Errc::deadline_exceeded || error == Errc::unavailable);
+    EXPECT_LT(watch.elapsed(), 100ms + slack);
+  }
+  ASSERT_TRUE(eventually([&] { return !c.port().available(); }));  // a handshake was not answered either
+  {
+    const Stopwatch watch;
+    EXPECT_EQ(code(c.get("1", Deadline::after(30s))), Errc::unavailable);
+    EXPECT_LT(watch.elapsed(), 5s);
+  }
+  EXPECT_GE(c.port().stats().timeouts, 1U);
+  server.resume();
+  ASSERT_TRUE(eventually([&] { return c.port().available(); }));
+  EXPECT_EQ(c.value("1"), "w");  // the write of unknown outcome did happen
+}
+
+// Killed while the answers are awaited.
+TEST(Fault, AServerKilledMidCallLeavesAWriteUnknownAndAReadUnavailable) {
+  for (const bool write : {true, false}) {
+    RedisServer server;
+    TcpProxy proxy(server.port());
+    Client c(Client::options_of(server.url_at(proxy.port())));
+    ASSERT_FALSE(c.put("1", "v").error);
+    server.pause();
+    const auto before = proxy.taken(TcpProxy::to_server);
+    auto call = std::async(std::launch::async, [&] {
+      return write ? c.put("1", "w", 0, Deadline::after(30s)) : c.get("1", Deadline::after(30s));
+    });
+    ASSERT_TRUE(eventually([&] { return proxy.taken(TcpProxy::to_server) > before; }));
+    server.kill9();
+    ASSERT_EQ(call.wait_for(10s), std::future_status::ready);
+    const auto error = code(call.get());
+    EXPECT_EQ(error, write ? Errc::outcome_unknown : Errc::unavailable);
+  }
+}
+
+TEST(Fault, AnIdleConnectionTheServerClosedIsNoticedBeforeItIsUsed) {
+  RedisServer server;
+  Client c(server);
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_NE(server.command({"CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"}), "0");
+    ASSERT_FALSE(c.put("1", std::to_string(i)).error) << i;  // a write, which would not be repeated had it been sent
+  }
+  EXPECT_EQ(c.value("1"), "4");
+  EXPECT_TRUE(c.port().available());
+}
+
+TEST(Fault, AReadIsRepeatedOnceWhenItsConnectionBreaks) {
+  RedisServer server;
+  TcpProxy proxy(server.port());
+  Client c(Client::options_of(server.url_at(proxy.port())));
+  ASSERT_FALSE(c.put("1", "v").error);
+  proxy.set(TcpProxy::to_client, LinkFault::blackhole());
+  const auto before = proxy.taken(TcpProxy::to_server);
+  auto call = std::async(std::launch::async, [&] { return c.get("1", Deadline::after(30s)); });
+  ASSERT_TRUE(eventually([&] { return proxy.taken(TcpProxy::to_server) > before; }));
+  proxy.heal();
+  proxy.cut();
+  const RemoteReply r = call.get();
+  ASSERT_FALSE(r.error) << r.error->message;
+  EXPECT_EQ(r.values.at(0)->bytes.substr(payload_at), "v");
+}
+
+TEST(Fault, AReplicaRefusesWritesAndAPromotionIsFound) {
+  RedisServer server;
+  Client c(server);
+  ASSERT_FALSE(c.put("1", "v").error);
+  ASSERT_EQ(server.command({"REPLICAOF", "127.0.0.1", std::to_string(RedisServer::free_port())}), "OK");
+  const auto connects = c.port().stats().connects;
+  const RemoteReply r = c.put("1", "w");
+  ASSERT_EQ(code(r), Errc::refused);
+  EXPECT_TRUE(r.error->message.starts_with("READONLY")) << r.error->message;
+  EXPECT_EQ(code(c.heartbeat(1)), Errc::refused);
+  EXPECT_EQ(c.value("1"), "v");  // reads go on
+  EXPECT_GT(c.port().stats().connects, connects);  // another connection: the address may mean another server by now
+  ASSERT_EQ(server.command({"CONFIG", "SET", "replica-serve-stale-data", "no"}), "OK");
+  EXPECT_EQ(code(c.get("1")), Errc::refused);
+  ASSERT_EQ(server.command({"REPLICAOF", "NO", "ONE"}), "OK");
+  EXPECT_FALSE(c.put("1", "w").error);
+}
+
+TEST(Fault, AWrongPasswordIsUnavailableWithTheReason) {
+  RedisServer server{{.password = "right"}};
+  l2::Options o = Client::options_of(server.url());
+  o.password = "hunter2";
+  Client c(o);
+  const RemoteReply r = c.get("1");
+  ASSERT_EQ(code(r), Errc::unavailable);
+  EXPECT_NE(r.error->message.find("WRONGPASS"), std::string::npos) << r.error->message;
+  EXPECT_EQ(r.error->message.find("hunter2"), std::string::npos);
+}
+
+TEST(Fault, AnExhaustedPoolHonoursTheDeadlineOfWhoWaits) {
+  RedisServer server;
+  l2::Options o = Client::options_of(server.url());
+  o.pool_size = 1;
+  Client c(o);
+  server.pause();
+  const auto commands = c.port().stats().commands;
+  auto holder = std::async(std::launch::async, [&] { return c.get("1", Deadline::after(30s)); });
+  ASSERT_TRUE(eventually([&] { return c.port().stats().commands > commands; }));
+  const Stopwatch watch;
+  const RemoteReply r = c.put("1", "v", 0, Deadline::after(100ms));
+  EXPECT_EQ(code(r), Errc::deadline_exceeded);  // nothing was sent
+  EXPECT_GE(watch.elapsed(), 99ms);
+  EXPECT_LT(watch.elapsed(), 100ms + slack);
+  server.resume();
+  EXPECT_FALSE(holder.get().error);
+  EXPECT_FALSE(c.value("1"));
+}
+
+TEST(Fault, AServerThatTakesNoMoreClientsLeavesTheOpenOnesAtWork) {
+  RedisServer server{{.args = {"--maxclients", "5"}}};
+  l2::Options o = Client::options_of(server.url());
+  o.pool_size = 16;
+  o.call_timeout = 20s;
+  Client c(o);
+  std::atomic<int> failed{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 8; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < 50; ++i) failed += c.put(std::to_string(t), "v").error.has_value();
+    });
+  }
+  for (std::thread& t : threads) t.join();
+  EXPECT_EQ(failed, 0);
+  EXPECT_LE(c.port().stats().connections, 5U);
+}
+
+TEST(Fault, CloseEndsWhatRunsAndWhatComes) {
+  RedisServer server;
+  l2::Options o = Client::options_of(server.url());
+  o.pool_size = 2;
+  Client c(o);
+  server.pause();
+  std::vector<std::future<RemoteReply>> calls;
+  for (int i = 0; i < 4; ++i) calls.push_back(std::async(std::launch::async, [&] { return c.get("1", Deadline::after(60s)); }));
+  ASSERT_TRUE(eventually([&] { return c.port().stats().commands >= 1; }));
+  const Stopwatch watch;
+  c.port().close(Deadline::after(5s));
+  EXPECT_LT(watch.elapsed(), 5s);
+  for (auto& call : calls) {
+    const auto error = code(call.get());
+    EXPECT_TRUE(error == Errc::closed || error == Errc::unavailable);
+  }
+  EXPECT_LT(watch.elapsed(), 10s);
+  EXPECT_EQ(code(c.get("1")), Errc::closed);
+  EXPECT_FALSE(c.port().available());
+}
+
+TEST(Fault, CloseDoesNotWaitForAConnectUnderWay) {
+  TcpProxy proxy(1);
+  proxy.accept(TcpProxy::Accept::half_open);
+  l2::Options o = Client::options_of("redis://127.0.0.1:" + std::to_string(proxy.port()));
+  o.connect_timeout = 400ms;
+  Client c(o);  // has waited for the first attempt; the thread goes on
+  ASSERT_TRUE(eventually([&] { return proxy.accepted() >= 2; }));
+  const Stopwatch watch;
+  c.port().close(Deadline::after(10s));
+  EXPECT_LT(watch.elapsed(), 390ms);
+}
+
+}  // namespace
+}  // namespace tiercache::testing

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Race 2, loader against database write: A misses and takes the lease, loads the old row; B writes the row and puts or erases; A
+// fills. The lease must have been displaced by then.
+#include "l2_test.hpp"
+
+#include <gtest/gtest.h>
+
+namespace tiercache::testing {
+namespace {
+
+using enum RemoteOp;
+
+TEST(Lease, AMissGrantsItOnceAndHoldsOthersOff) {
+  RedisServer server;
+  Client c(server);
+  const RemoteReply a = c.lease(lease_get, "1", "token-a");
+  ASSERT_FALSE(a.error) << a.error->message;
+  EXPECT_EQ(a.lease, LeaseState::granted);
+  ASSERT_EQ(a.values.size(), 1U);
+  EXPECT_FALSE(a.values[0]);
+  EXPECT_EQ(c.lease(lease_get, "1", "token-b").lease, LeaseState::held);
+  EXPECT_EQ(c.lease(lease_get, "1", "token-a").lease, LeaseState::granted);  // asked again after a lost answer
+  EXPECT_EQ(c.lease(lease_get, "2", "token-b").lease, LeaseState::granted);
+  EXPECT_GT(std::stol(server.command({"PTTL", lease_key("1")})), 0);
+}
+
+TEST(Lease, AValueIsGivenInItsPlaceUnlessItIsToBeIgnored) {
+  RedisServer server;
+  Client c(server);
+  ASSERT_FALSE(c.put("1", "v", 60'000).error);
+  const RemoteReply there = c.lease(lease_get, "1", "t");
+  EXPECT_EQ(there.lease, LeaseState::none);
+  ASSERT_TRUE(there.values.at(0));
+  EXPECT_EQ(there.values[0]->bytes.substr(payload_at), "v");
+  EXPECT_GT(there.values[0]->ttl_ms, 0);
+  EXPECT_LE(there.values[0]->ttl_ms, 60'000);
+  EXPECT_EQ(server.command({"EXISTS", lease_key("1")}), "0");
+  const RemoteReply ignored = c.lease(lease_get, "1", "t", {}, true);
+  EXPECT_EQ(ignored.lease, LeaseState::granted);
+  EXPECT_FALSE(ignored.values.at(0));
+}
+
+TEST(Lease, AFillUnderItStoresOnceAndEndsIt) {
+  RedisServer server;
+  Client c(server);
+  ASSERT_EQ(c.lease(lease_get, "1", "t").lease, LeaseState::granted);
+  const RemoteReply r = c.lease(lease_fill, "1", "t", "loaded");
+  ASSERT_FALSE(r.error) << r.error->message;
+  EXPECT_TRUE(r.applied);
+  const std::string epoch = server.command({"GET", "test:app:!epoch"});  // a fill makes one where none is
+  EXPECT_EQ(c.get("1").values.at(0)->bytes, head() + epoch + "loaded");
+  EXPECT_EQ(server.command({"EXISTS", lease_key("1")}), "0");
+  EXPECT_EQ(server.command({"GET", "test:app:!seq"}), "(nil)");  // nobody had it: nothing to announce
+  EXPECT_FALSE(c.lease(lease_fill, "1", "t", "again").applied);
+  EXPECT_EQ(c.value("1"), "loaded");
+}
+
+void slow_loader_meets(const std::function<void(Client&)>& write, const char* then, bool refused) {
+  RedisServer server;
+  Client c(server);
+  ASSERT_EQ(c.lease(lease_get, "1", "t").lease, LeaseState::granted);
+  write(c);
+  const RemoteReply r = c.lease(lease_fill, "1", "t", "old row");
+  ASSERT_FALSE(r.error);
+  EXPECT_EQ(r.applied, !refused);
+  EXPECT_EQ(c.value("1").value_or("nothing"), then);
+}
+
+TEST(Lease, APutDisplacesIt) {
+  slow_loader_meets([](Client& c) { c.put("1", "new row"); }, "new row", true);
+}
+TEST(Lease, AnEraseDisplacesIt) {
+  slow_loader_meets([](Client& c) { c.erase({"0", "1", "2"}); }, "nothing", true);
+}
+TEST(Lease, AnotherHolderAfterADisplacementIsNotMistakenForUs) {
+  slow_loader_meets([](Client& c) { c.erase({"1"}), c.lease(lease_get, "1", "other"); }, "nothing", true);
+}
+TEST(Lease, WithoutTheTokenCheckTheOldRowComesBack) {
+  const Ablate without(lab::Remedy::lease);
+  slow_loader_meets([](Client& c) { c.put("1", "new row"); }, "old row", false);
+}
+
+TEST(Lease, OnlyTheHolderRenewsAndReleases) {
+  RedisServer server;
+  Client c(server);
+  EXPECT_FALSE(c.lease(lease_renew, "1", "t").applied);
+  ASSERT_EQ(c.lease(lease_get, "1", "t").lease, LeaseState::granted);
+  server.command({"PEXPIRE", lease_key("1"), "5000"});
+  EXPECT_FALSE(c.lease(lease_renew, "1", "other").applied);
+  EXPECT_LE(std::stol(server.command({"PTTL", lease_key("1")})), 5000);
+  EXPECT_TRUE(c.lease(lease_renew, "1", "t").applied);
+  EXPECT_GT(std::stol(server.command({"PTTL", lease_key("1")})), 5000);
+  EXPECT_FALSE(c.lease(lease_release, "1", "other").applied);
+  EXPECT_EQ(c.lease(lease_get, "1", "next").lease, LeaseState::held);
+  EXPECT_TRUE(c.lease(lease_release, "1", "t").applied);
+  EXPECT_EQ(c.lease(lease_get, "1", "next").lease, LeaseState::granted);
+}
+
+}  // namespace
+}  // namespace tiercache::testing

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <tiercache/base/stats.hpp>
+
+namespace tiercache::test {
+
+/// A snapshot in which every number is another one, so that a field shown under a wrong name is noticed.
+inline StoreSnapshot filled_snapshot() {
+  StoreSnapshot s;
+  s.env = "prod";
+  s.resource = "shop";
+  std::uint64_t next = 1;
+  const auto fill = [&](auto&... fields) { ((fields = next++), ...); };
+  fill(s.l1.capacity_bytes, s.l1.used_bytes, s.l1.fixed_bytes, s.l1.entries, s.l1.retired_bytes, s.l1.inserts, s.l1.evictions,
+       s.l1.expirations, s.l1.invalidations, s.l1.refused_no_room, s.l1.refused_too_large, s.l1.refused_fence, s.l1.promoted,
+       s.l1.not_promoted);
+  for (const char* name : {"user", "order.v2"}) {
+    ViewStats v;
+    v.name = name;
+    fill(v.l1_hits, v.l2_hits, v.misses, v.loads, v.load_failures, v.flight_joins, v.puts, v.erases, v.l1_bypassed,
+         v.bad_envelopes, v.foreign_values);
+    s.views.push_back(v);
+  }
+  s.l2.enabled = s.l2.available = true;
+  fill(s.l2.connects, s.l2.reconnects, s.l2.connections, s.l2.commands, s.l2.timeouts, s.l2.closed_on_error, s.l2.script_loads);
+  for (auto& e : s.l2.errors) e = next++;
+  s.bus.enabled = s.bus.subscribed = true;
+  fill(s.bus.connects, s.bus.messages, s.bus.heartbeats_sent, s.bus.heartbeats_seen, s.bus.malformed);
+  for (auto& g : s.bus.gaps) g = next++;
+  fill(s.leases.granted, s.leases.waited, s.leases.lost, s.leases.renewed);
+  for (auto& e : s.errors) e = next++;
+  s.coherence_age_seconds = 0.25;
+  s.staleness_budget_seconds = 2;
+  s.health = {HealthState::ok, true, true, ""};
+
+  Histogram latency;
+  for (const std::uint64_t us : {0, 31, 32, 100, 100, 5'000}) latency.record_us(us);
+  latency.record_us(3'600'000'000);
+  s.l2.latency = latency.snapshot();
+  Histogram lag;
+  lag.record_us(700);
+  s.bus.lag = lag.snapshot();
+  return s;
+}
+
+}  // namespace tiercache::test
