@@ -58,6 +58,14 @@ class Coherence {
     if (!always_valid_) shards_[shard].valid_until_ms.store(0, std::memory_order_release);  // (1)
   }
 
+  /// L1 answers nobody any more. REQUIRES: nobody extends.
+  void end() noexcept {
+    for (std::uint32_t i = 0; i < count_; ++i) {
+      shards_[i].generation.fetch_add(1, std::memory_order_acq_rel);       // (1)
+      shards_[i].valid_until_ms.store(-1, std::memory_order_release);      // (1)
+    }
+  }
+
   void extend(ShardId shard, SteadyTime until, Duration budget) noexcept {
     Shard& s = shards_[shard];
     const std::int64_t until_ms = until == SteadyTime::max() ? std::numeric_limits<std::int64_t>::max() : steady_ms(until) - coarse_tick_ms;

@@ -44,10 +44,13 @@ ReadResult failed(StoreCore& core, Error error) {
   return r;
 }
 
+/// A ttl as users give it (0: none) in the form that the flows count in (-1: none; 0: in its last millisecond).
+std::int64_t flow_ttl(std::chrono::milliseconds ttl) { return ttl.count() > 0 ? ttl.count() : -1; }
+
 /// When an L1 entry made now expires: what L2 leaves it, under the view's cap, shortened by jitter so that entries of one burst part.
 std::int64_t l1_expiry(const ViewOptions& options, std::int64_t ttl_ms) {
-  if (options.l1_ttl.count() > 0) ttl_ms = ttl_ms <= 0 ? options.l1_ttl.count() : std::min<std::int64_t>(ttl_ms, options.l1_ttl.count());
-  if (ttl_ms <= 0) return 0;
+  if (options.l1_ttl.count() > 0) ttl_ms = ttl_ms < 0 ? options.l1_ttl.count() : std::min<std::int64_t>(ttl_ms, options.l1_ttl.count());
+  if (ttl_ms < 0) return 0;
   const double cut = options.ttl_jitter * std::uniform_real_distribution<double>(0, 1)(jitter());
   return coarse_now_ms() + std::max<std::int64_t>(1, static_cast<std::int64_t>(static_cast<double>(ttl_ms) * (1 - cut)));
 }
@@ -66,13 +69,14 @@ Asked take_ticket(StoreCore& core, const ViewState& view, ShardId shard, std::ui
 struct Fetched {
   std::shared_ptr<void> value;
   std::uint64_t version = 0;
-  std::int64_t ttl_ms = -1;       // left in L2; <= 0: does not expire
+  std::int64_t ttl_ms = -1;       // left in L2; -1: does not expire
   std::int64_t soft_lead_ms = 0;
 };
 
-/// Offers a value to L1 (R2) and makes the result: a pin if L1 kept it, else the owned value.
+/// Offers a value to L1 (R2) and makes the result: a pin if L1 kept it, else the owned value. Without `pin`, and where the thread has no
+/// pin left, L1 is given a copy.
 ReadResult keep(StoreCore& core, ViewState& view, const Asked& asked, std::string_view id, std::uint64_t hash, ShardId shard,
-                Fetched&& fetched, Source source) {
+                Fetched&& fetched, Source source, bool pin = true) {
   ReadResult r;
   r.source = source;
   r.version = fetched.version;
@@ -82,7 +86,14 @@ ReadResult keep(StoreCore& core, ViewState& view, const Asked& asked, std::strin
   meta.shard = shard;
   meta.hard_expiry_ms = l1_expiry(view.options, fetched.ttl_ms);
   meta.soft_lead_ms = static_cast<std::uint32_t>(std::min<std::int64_t>(fetched.soft_lead_ms, UINT32_MAX));
-  if (core.table->fill(asked.ticket, view.l1_id, id, hash, fetched.value.get(), meta, &r.pin) == l1::PutStatus::stored && r.pin) return r;
+  if (pin && !l1::pins_exhausted()) {
+    const l1::PutStatus status = core.table->fill(asked.ticket, view.l1_id, id, hash, fetched.value.get(), meta, &r.pin);
+    assert(status != l1::PutStatus::stored || r.pin);
+    if (status == l1::PutStatus::stored) return r;
+  } else {
+    const std::shared_ptr<void> copy = view.ops->copy(fetched.value.get());
+    static_cast<void>(core.table->fill(asked.ticket, view.l1_id, id, hash, copy.get(), meta));
+  }
   r.owned = std::move(fetched.value);
   return r;
 }
@@ -181,6 +192,8 @@ ReadResult run_loader(ReadCall& call, LoadResult& loaded) {
   std::string what;
   try {
     loaded = (*call.loader)();
+    if (loaded.ttl && loaded.ttl->count() < 0)
+      return failed(call.core, Error{Errc::invalid_argument, "view " + call.view.name + ": the loader gave a negative ttl"});
     ReadResult r;
     r.version = loaded.version;
     r.source = loaded.value ? Source::loader : Source::none;
@@ -202,7 +215,7 @@ ReadResult load_alone(ReadCall& call, const Asked& asked, std::optional<Error> w
   if (r.error) return r;
   if (loaded.value && !call.core.has_remote()) {
     const auto ttl = loaded.ttl.value_or(call.ttl.value_or(call.view.options.ttl));
-    Fetched fetched{std::move(loaded.value), loaded.version, ttl.count(), 0};
+    Fetched fetched{std::move(loaded.value), loaded.version, flow_ttl(ttl), 0};
     return keep(call.core, call.view, asked, call.id, call.l1_hash, call.key.shard, std::move(fetched), Source::loader);
   }
   r.owned = std::move(loaded.value);
@@ -265,7 +278,7 @@ Flow<ReadResult> load_under_lease(ReadCall& call, Asked asked, std::string token
   }
   TIERCACHE_LAB_POINT(l2_reply_to_l1_commit, call.key.text);
   const auto soft = call.view.options.soft_ttl;
-  Fetched fetched{std::move(loaded.value), loaded.version, ttl.count(), soft.count() > 0 && soft < ttl ? (ttl - soft).count() : 0};
+  Fetched fetched{std::move(loaded.value), loaded.version, flow_ttl(ttl), soft.count() > 0 && soft < ttl ? (ttl - soft).count() : 0};
   co_return keep(core, call.view, asked, call.id, call.l1_hash, call.key.shard, std::move(fetched), Source::loader);
 }
 
@@ -433,7 +446,8 @@ Flow<std::vector<ReadResult>> read_many_flow(WriteCall& call, std::span<const Ke
         call.view.l2_hits.fetch_add(1, std::memory_order_relaxed);
         TIERCACHE_LAB_POINT(l2_reply_to_l1_commit, keys[i].physical.text);
         const std::uint64_t hash = core.table->hash(call.view.l1_id, keys[i].id);
-        results[i] = keep(core, call.view, asked[i], keys[i].id, hash, shard, std::move(fetched), Source::l2);
+        const bool pin = i < l1::pins_per_thread() / 2;  // the caller keeps some pins for what it does meanwhile
+        results[i] = keep(core, call.view, asked[i], keys[i].id, hash, shard, std::move(fetched), Source::l2, pin);
       } else {
         call.view.misses.fetch_add(1, std::memory_order_relaxed);
       }
@@ -459,7 +473,7 @@ Flow<Result<void>> put_flow(WriteCall& call, const Key& key, const void* value) 
     meta.version = call.version;
     meta.generation = core.coherence.generation(key.physical.shard) + call.view.clears.load(std::memory_order_acquire);
     meta.shard = key.physical.shard;
-    meta.hard_expiry_ms = l1_expiry(call.view.options, call.ttl.count());
+    meta.hard_expiry_ms = l1_expiry(call.view.options, flow_ttl(call.ttl));
     switch (core.table->put(call.view.l1_id, key.id, hash, copy.get(), meta)) {
       case l1::PutStatus::stored: co_return Result<void>{};
       case l1::PutStatus::too_large: co_return Error{Errc::too_large, "view " + call.view.name + ": the value is over l1.max_entry_bytes"};
@@ -495,16 +509,21 @@ Flow<Result<void>> erase_flow(WriteCall& call, std::span<const Key> keys) {
     for (const Key& key : keys) core.forget(call.view, key.id, key.physical.text);
     co_return Result<void>{};
   }
+  // What one announcement may hold, well inside the message's own limits (1,024 keys, 1 MiB).
   constexpr std::size_t keys_a_message = 1024;
+  constexpr std::size_t bytes_a_message = 512 * 1024;
   Result<void> result;
   for (ShardId shard = 0; shard < core.keys.shard_count(); ++shard) {
     std::vector<Key> mine;
     for (const Key& key : keys)
       if (key.physical.shard == shard) mine.push_back(key);
-    for (std::size_t from = 0; from < mine.size(); from += keys_a_message) {
-      const std::span<const Key> batch = std::span(mine).subspan(from, std::min(keys_a_message, mine.size() - from));
+    for (std::size_t from = 0, to = 0; from < mine.size(); from = to) {
       std::vector<std::string> texts;
-      for (const Key& key : batch) texts.push_back(key.physical.text);
+      for (std::size_t bytes = 0; to < mine.size() && to - from < keys_a_message && bytes < bytes_a_message; ++to) {
+        texts.push_back(mine[to].physical.text);
+        bytes += texts.back().size();
+      }
+      const std::span<const Key> batch = std::span(mine).subspan(from, to - from);
       RemoteRequest request;
       request.op = RemoteOp::erase;
       request.shard = shard;

@@ -3,6 +3,7 @@
 
 #include <tiercache/base/hash.hpp>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 
@@ -47,6 +48,17 @@ PhysicalKey KeySpace::physical(std::string_view type, std::string_view id) const
   tag.append(hex.data(), end).append("}:");
   key.text.insert(head, tag);
   return key;
+}
+
+ShardId KeySpace::shard_of(std::string_view type, std::string_view id) const noexcept {
+  std::array<char, 3 * (name_bytes_max + 1) + id_bytes_max> text;  // NOLINT(cppcoreguidelines-pro-type-member-init): filled below
+  const std::size_t size = prefix_.size() + type.size() + 1 + id.size();
+  if (shards_ == 0 || size > text.size()) return 0;
+  char* end = std::copy(prefix_.begin(), prefix_.end(), text.data());
+  end = std::copy(type.begin(), type.end(), end);
+  *end++ = ':';
+  std::copy(id.begin(), id.end(), end);
+  return static_cast<ShardId>(wire_hash({text.data(), size}).low % shards_);
 }
 
 std::optional<KeySpace::Parts> KeySpace::parse(std::string_view key) const noexcept {

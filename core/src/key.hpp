@@ -36,6 +36,9 @@ class KeySpace {
   /// REQUIRES: checked names and id.
   [[nodiscard]] PhysicalKey physical(std::string_view type, std::string_view id) const;
 
+  /// The key's shard, without making the key: for the hit path. 0 for ids that are too long to exist. Wait-free, no allocation.
+  [[nodiscard]] ShardId shard_of(std::string_view type, std::string_view id) const noexcept;
+
   struct Parts {
     std::string_view type;
     std::string_view id;

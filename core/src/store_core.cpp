@@ -73,7 +73,7 @@ void StoreCore::close(Deadline deadline) noexcept {
   if (closed_.exchange(true)) return;
   // The bus first: it calls into this object and sends through the remote. Without it L1 is not kept coherent: nothing in it may answer.
   if (bus) bus->stop(deadline);
-  for (std::uint32_t shard = 0; bus && shard < coherence.count(); ++shard) coherence.bump(static_cast<ShardId>(shard));
+  coherence.end();
   if (keeper) keeper->stop();
   if (remote) remote->close(deadline);
 }

@@ -25,7 +25,7 @@
 namespace tiercache::detail {
 
 /// Numbers of own writes that were answered and erased locally: their echoes, which may come later, have nothing left to do, and must not void
-/// what was filled since (faults.md row 15). An echo whose write was never answered is applied like any other's. Lock-free; a number
+/// what was filled since (race 15 in docs/guarantees.md). An echo whose write was never answered is applied like any other's. Lock-free; a number
 /// that was overwritten by a later one of the same slot counts as unanswered, which is the safe side.
 class AnsweredWrites {
  public:

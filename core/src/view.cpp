@@ -42,7 +42,7 @@ l1::Pin View::probe(std::string_view id) noexcept {
   if (state_ == nullptr) [[unlikely]] return {};
   StoreCore& core = *core_;
   ViewState& view = *state_;
-  const ShardId shard = core.keys.sharded() ? core.keys.physical(view.name, id).shard : ShardId{0};
+  const ShardId shard = core.keys.sharded() ? core.keys.shard_of(view.name, id) : ShardId{0};
   // Generation and validity, then the clock (inside valid_now), then the probe: see Coherence.
   const std::uint32_t generation = core.coherence.generation(shard) + view.clears.load(std::memory_order_acquire);
   const std::int64_t now = core.coherence.valid_now(shard);
@@ -61,7 +61,7 @@ bool View::visit(std::string_view id, FunctionRef<void(const void*, std::uint64_
   if (state_ == nullptr) return false;
   StoreCore& core = *core_;
   ViewState& view = *state_;
-  const ShardId shard = core.keys.sharded() ? core.keys.physical(view.name, id).shard : ShardId{0};
+  const ShardId shard = core.keys.sharded() ? core.keys.shard_of(view.name, id) : ShardId{0};
   const std::uint32_t generation = core.coherence.generation(shard) + view.clears.load(std::memory_order_acquire);
   const std::int64_t now = core.coherence.valid_now(shard);
   if (now < 0) {

@@ -172,7 +172,8 @@ Machine::Action Machine::check_silence(SteadyTime now) {
   if (lab::ablated(lab::Remedy::heartbeat) || now < silence_from_) return Action::none;
   // While it subscribes, the confirmations have a limit of their own.
   const bool speaks = state_ == State::subscribing || now < link_due_at();
-  if (!speaks) counters_.subscribed.store(false, std::memory_order_relaxed);  // whoever hears of the gap must not read "subscribed"
+  // Before the gaps: whoever hears of one must not read "subscribed".
+  if (!speaks) counters_.subscribed.store(false, std::memory_order_relaxed);
   silence_from_ = SteadyTime::max();
   for (std::size_t i = 0; i < shards_.size(); ++i) {
     Shard& shard = shards_[i];

@@ -9,8 +9,8 @@
 namespace tiercache::l1 {
 
 /// Memory for entries: one lazily committed mapping, cut into blocks of 64 granules of 32 bytes, one bitmap word a block. n
-/// granules are a run of n zero bits within one word, taken by one CAS; freeing clears them. No size classes, so memory never sits
-/// in the wrong class, and freed neighbours are one run again at once. All members are lock-free and thread-safe.
+/// granules are a run of n zero bits within one word, taken by one CAS; freeing clears them. No size classes, so memory never
+/// sits in the wrong class, and freed neighbours are one run again at once. All members are lock-free and thread-safe.
 class Arena {
  public:
   static constexpr std::size_t granule_bytes = 32;

@@ -13,7 +13,9 @@
 namespace tiercache::l1 {
 
 bool StdSync::heavy_barrier() noexcept {
+#ifndef TIERCACHE_TSAN  // there the hazards themselves are seq_cst, and TSan does not know fences
   std::atomic_thread_fence(std::memory_order_seq_cst);
+#endif
   if (!asymmetric.load(std::memory_order_relaxed)) return true;
   return syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
 }

@@ -100,7 +100,8 @@ PutStatus Core::link(Bucket& bucket, ViewId view, std::string_view key, std::uin
         if (!slot::taken(found)) break;
       }
       if (target == slots_per_bucket) {
-        if (eviction.make_slot(*this, op, bucket, ticket != nullptr ? &hash : nullptr) == Room::not_hot) return PutStatus::not_hot;
+        const std::uint64_t* candidate = ticket != nullptr ? &hash : nullptr;
+        if (eviction.make_slot(*this, op, bucket, candidate) == Room::not_hot) return PutStatus::not_hot;
         continue;
       }
     }

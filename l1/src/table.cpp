@@ -53,10 +53,12 @@ bool Core::allocate_tables() noexcept {
   bucket_count = std::max<std::uint64_t>(expected / expected_per_bucket, 2);
   max_entry_bytes = options.max_entry_bytes != 0 ? options.max_entry_bytes : options.capacity_bytes / 8;
   // A scan frees what was retired since the last: in tiny tables a larger share, or each store would run one.
-  retire_bytes = std::min<std::uint64_t>(std::max<std::uint64_t>(options.capacity_bytes / 128, 4096), options.capacity_bytes / 16);
+  const std::uint64_t share = options.capacity_bytes / 128;
+  retire_bytes = std::min<std::uint64_t>(std::max<std::uint64_t>(share, 4096), options.capacity_bytes / 16);
   buckets = new (std::nothrow) Bucket[bucket_count]();
   // A quarter more than the budget, so that runs are found; the budget bounds what is in use.
-  if (buckets == nullptr || !arena.map(options.capacity_bytes + options.capacity_bytes / 4) || !sketch.create(expected)) return false;
+  const std::uint64_t arena_bytes = options.capacity_bytes + options.capacity_bytes / 4;
+  if (buckets == nullptr || !arena.map(arena_bytes) || !sketch.create(expected)) return false;
   budget.open(options.capacity_bytes, options.capacity_objects);
   eviction.open(options.capacity_bytes - 2 * retire_bytes);
   budget.charge_fixed(sizeof(Table) + sizeof(Core) + bucket_count * sizeof(Bucket) + arena.table_bytes() + sketch.table_bytes());
@@ -117,7 +119,8 @@ Table::~Table() { Core::abandon(core_); }
 
 Result<ViewId> Table::add_view(const TypeOps* ops) { return core_->add_view(ops); }
 
-PutStatus Table::put(ViewId view, std::string_view key, std::uint64_t hash, void* value, const EntryMeta& meta, Pin* pin) noexcept {
+PutStatus Table::put(ViewId view, std::string_view key, std::uint64_t hash, void* value, const EntryMeta& meta,
+                     Pin* pin) noexcept {
   return core_->store(view, key, hash, value, meta, nullptr, pin);
 }
 
@@ -130,8 +133,8 @@ bool Table::erase(ViewId view, std::string_view key, std::uint64_t hash) noexcep
   const EraseHazards hazards;
   Op op(*core_, hazards.get());
   Bucket& home = bucket(hash);
-  // First: a fill that is in progress is in its slot when this returns, and every later one is refused. Unlinking first would let a
-  // fill slip in between.
+  // First: a fill that is in progress is in its slot when this returns, and every later one is refused. Unlinking first would
+  // let a fill slip in between.
   BucketKernel::bump_fence(home, op);
   const detail::Match match = detail::locate(home, view, key, hash, op.key_hazard());
   if (match.entry == nullptr) return false;

@@ -6,7 +6,6 @@
 #include "operations.hpp"
 #include "pool.hpp"
 
-#include <exception>
 #include <optional>
 #include <utility>
 
@@ -23,8 +22,8 @@ class Client final : public RemotePort {
     reply = RemoteReply{};
     try {
       reply.error = execute(request, reply);
-    } catch (const std::exception& e) {  // no memory; the connection, if any, was closed by its loan
-      reply.error = Error{Operations::writes(request.op) ? Errc::outcome_unknown : Errc::internal, e.what()};
+    } catch (...) {  // no memory, so no message either; the connection, if one was lent, was closed by its loan
+      reply.error.emplace().code = Operations::writes(request.op) ? Errc::outcome_unknown : Errc::internal;
     }
     if (reply.error) counters_.errors.count(reply.error->code);
     return true;

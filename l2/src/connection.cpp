@@ -42,7 +42,8 @@ std::string info_field(std::string_view text, std::string_view name) {
   for (std::size_t at = 0; at < text.size();) {
     const std::size_t end = std::min(text.find("\r\n", at), text.size());
     const std::string_view line = text.substr(at, end - at);
-    if (line.size() > name.size() && line.starts_with(name) && line[name.size()] == ':') return std::string(line.substr(name.size() + 1));
+    if (line.size() > name.size() && line.starts_with(name) && line[name.size()] == ':')
+      return std::string(line.substr(name.size() + 1));
     at = end + 2;
   }
   return {};
@@ -138,7 +139,8 @@ Result<void> Connection::flush(Deadline deadline) {
     s.sent = s.sent || *n != 0;
     rest.remove_prefix(*n);
     if (*n != 0) continue;
-    if (const auto ready = s.socket.wait(Socket::Ready::writable, deadline); !ready) return fail(ready.error().code, ready.error().message);
+    if (const auto ready = s.socket.wait(Socket::Ready::writable, deadline); !ready)
+      return fail(ready.error().code, ready.error().message);
   }
   s.out.clear();
   constexpr std::size_t keep = 1U << 20;

@@ -36,7 +36,8 @@ Result<Reply> Exchange::call(std::span<const std::string_view> argv) {
   return std::move(replies->front());
 }
 
-Result<Reply> Exchange::run(const Script& script, std::span<const std::string_view> keys, std::span<const std::string_view> args) {
+Result<Reply> Exchange::run(const Script& script, std::span<const std::string_view> keys,
+                            std::span<const std::string_view> args) {
   const std::string count = std::to_string(keys.size());
   std::vector<std::string_view> argv = {"EVALSHA", script.sha, count};
   argv.reserve(argv.size() + keys.size() + args.size());

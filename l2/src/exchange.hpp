@@ -19,7 +19,8 @@ namespace tiercache::l2 {
 /// command that could have done something left this process.
 class Exchange {
  public:
-  Exchange(Connection& c, Deadline deadline, Counters& counters) noexcept : connection_(c), deadline_(deadline), counters_(counters) {}
+  Exchange(Connection& c, Deadline deadline, Counters& counters) noexcept
+      : connection_(c), deadline_(deadline), counters_(counters) {}
 
   /// One command, one reply. A Redis error reply comes as Errc::refused with its text.
   Result<Reply> call(std::span<const std::string_view> argv);

@@ -30,10 +30,11 @@ class Names {
   [[nodiscard]] bool knows(ShardId shard) const noexcept { return shards_ == 0 ? shard == 0 : shard < shards_; }
   /// REQUIRES: knows(shard).
   [[nodiscard]] ShardNames of(ShardId shard) const {
-    const std::string tag = shards_ == 0 ? "" : "{" + hex(shard, 2) + "}";
-    const std::string end = tag.empty() ? "" : ":" + tag;
+    std::string end;  // ":{07}"
+    if (shards_ != 0) end.append(":{").append(hex(shard, 2)).append("}");
+    std::string tag = end.empty() ? end : end.substr(1).append(":");
     return {prefix_ + "!seq" + end, prefix_ + "!epoch" + end, prefix_ + "!run" + end, prefix_ + "!hb" + end + ":" + origin_,
-            prefix_ + "!bus" + end, tag.empty() ? "" : tag + ":"};
+            prefix_ + "!bus" + end, std::move(tag)};
   }
   /// env:resource:type:[{tag}:]id -> env:resource:!lease:[{tag}:]type:id; nothing: `key` is not one of this store and shard.
   [[nodiscard]] std::optional<std::string> lease_of(std::string_view key, const ShardNames& names) const {

@@ -84,7 +84,8 @@ Result<Prepared> Operations::prepare(const RemoteRequest& request) {
   if (!names_.knows(request.shard)) return bad("the shard does not exist");
   const bool keyless = request.op == RemoteOp::clear || request.op == RemoteOp::heartbeat || request.op == RemoteOp::ping;
   const bool many = request.op == RemoteOp::get || request.op == RemoteOp::exists || request.op == RemoteOp::erase;
-  if (!keyless && (request.keys.empty() || (!many && request.keys.size() != 1))) return bad("the number of keys does not suit the operation");
+  if (!keyless && (request.keys.empty() || (!many && request.keys.size() != 1)))
+    return bad("the number of keys does not suit the operation");
   const bool stores = request.op == RemoteOp::put || request.op == RemoteOp::lease_fill;
   if (stores && request.head.size() != head_bytes) return bad("the envelope's head has not 48 bytes");
   if (request.ttl_ms < 0) return bad("the time to live is negative");
@@ -121,8 +122,10 @@ Result<void> Operations::run(const RemoteRequest& request, const Prepared& p, Ex
     case RemoteOp::lease_get: return lease_get(request, p, x, reply);
     case RemoteOp::lease_fill: return lease_fill(request, p, x, reply);
     case RemoteOp::lease_renew:
-      return take_flag(x.run(s.lease_renew, Views{p.leases[0]}, Views{request.token, std::to_string(request.lease_ms)}), reply.applied);
-    case RemoteOp::lease_release: return take_flag(x.run(s.lease_release, Views{p.leases[0]}, Views{request.token}), reply.applied);
+      return take_flag(x.run(s.lease_renew, Views{p.leases[0]}, Views{request.token, std::to_string(request.lease_ms)}),
+                       reply.applied);
+    case RemoteOp::lease_release:
+      return take_flag(x.run(s.lease_release, Views{p.leases[0]}, Views{request.token}), reply.applied);
     case RemoteOp::remove_if: return take_flag(x.run(s.remove_if, Views{request.keys[0]}, Views{request.payload}), reply.applied);
     case RemoteOp::clear: return clear(request, p, x, reply);
     case RemoteOp::heartbeat: return heartbeat(request, p, x, reply);

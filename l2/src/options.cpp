@@ -111,7 +111,8 @@ Result<Endpoint> parse_endpoint(const Options& options) {
   }
   if (!options.username.empty()) to.username = options.username;
   if (!options.password.empty()) to.password = options.password;
-  if (!to.username.empty() && to.password.empty()) return bad(options.username.empty() ? "url" : "username", "a user needs a password");
+  if (!to.username.empty() && to.password.empty())
+    return bad(options.username.empty() ? "url" : "username", "a user needs a password");
   return to;
 }
 
@@ -121,7 +122,8 @@ Result<void> Options::validate() const {
   using std::chrono::milliseconds;
   constexpr milliseconds day = std::chrono::hours(24);
   const auto sane = [day](milliseconds t) { return t > milliseconds::zero() && t <= day; };
-  if (!printable(client_name) || client_name.size() > 64) return bad("client_name", "at most 64 printable characters without spaces");
+  if (!printable(client_name) || client_name.size() > 64)
+    return bad("client_name", "at most 64 printable characters without spaces");
   if (pool_size < 1 || pool_size > 256) return bad("pool_size", "must be 1 to 256");
   if (!sane(connect_timeout)) return bad("connect_timeout", "must be above 0 and at most a day");
   if (!sane(call_timeout)) return bad("call_timeout", "must be above 0 and at most a day");

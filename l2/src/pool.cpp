@@ -40,6 +40,7 @@ Pool::~Pool() {
 void Pool::run() {
   std::unique_lock lock(mutex_);
   Duration backoff = options_.backoff_min;
+  LogLevel level = LogLevel::warn;  // of the next failure: the first of a row is news
   while (!closing_) {
     if (open_ != 0) {
       keeper_.wait(lock);
@@ -48,45 +49,50 @@ void Pool::run() {
     ++open_;
     const std::uint64_t era = era_;
     lock.unlock();
-    auto c = Connection::open(options_, Deadline::after(options_.connect_timeout), cancel_fd_);
+    auto c = connect(Deadline::after(options_.connect_timeout));
+    if (c) log_(LogLevel::info, "l2: connected to " + (*c)->peer() + ", " + (*c)->role());
+    else log_(level, "l2: not connected: " + c.error().message);
     lock.lock();
     tried_ = true;
     if (c && !closing_) {
       counters_.connects.fetch_add(1, std::memory_order_relaxed);
       if (std::exchange(ever_connected_, true)) counters_.reconnects.fetch_add(1, std::memory_order_relaxed);
       backoff = options_.backoff_min;
+      level = LogLevel::warn;
       available_.store(true, std::memory_order_relaxed);
-      const std::string line = (*c)->peer() + ": connected (" + (*c)->role() + ")";
       idle_.push_back({std::move(*c), era});
       callers_.notify_all();
-      lock.unlock();
-      log_(LogLevel::info, "l2: " + line);
-      lock.lock();
       continue;
     }
     --open_;
     if (closing_) break;
     if (open_ != 0) continue;  // a caller's own attempt went better meanwhile, or has not ended
-    trip(c.error());
-    lock.unlock();
-    log_(LogLevel::warn, "l2: " + c.error().message);
-    lock.lock();
+    trip(std::move(c).error());
     const SteadyTime until = Deadline::after(jittered(backoff)).at();
     keeper_.wait_until(lock, until, [this] { return closing_; });
     backoff = std::min<Duration>(backoff * 2, options_.backoff_max);
+    level = LogLevel::debug;
   }
   thread_done_ = true;
   callers_.notify_all();
 }
 
+Result<std::unique_ptr<Connection>> Pool::connect(Deadline deadline) noexcept {
+  try {
+    return Connection::open(options_, deadline, cancel_fd_);
+  } catch (...) {
+    return Error{Errc::unavailable, "no memory"};  // short enough to need none
+  }
+}
+
 // Half of it is certain, half is chance: instances that lost the same Redis do not come back in step.
-Duration Pool::jittered(Duration longest) {
+Duration Pool::jittered(Duration longest) noexcept {
   return longest / 2 + Duration(std::uniform_int_distribution<Duration::rep>(0, longest.count() / 2)(random_));
 }
 
-void Pool::trip(const Error& why) {
+void Pool::trip(Error why) noexcept {
   available_.store(false, std::memory_order_relaxed);
-  last_error_ = why;
+  last_error_ = std::move(why);
   callers_.notify_all();
 }
 
@@ -129,7 +135,7 @@ Result<Pool::Loan> Pool::open_more(std::unique_lock<std::mutex>& lock, Deadline 
   ++open_;
   const std::uint64_t era = era_;
   lock.unlock();
-  auto c = Connection::open(options_, deadline.sooner(Deadline::after(options_.connect_timeout)), cancel_fd_);
+  auto c = connect(deadline.sooner(Deadline::after(options_.connect_timeout)));
   lock.lock();
   if (c && !closing_) {
     counters_.connects.fetch_add(1, std::memory_order_relaxed);

@@ -32,7 +32,8 @@ namespace tiercache::l2 {
 /// Thread-safe. Blocking (one mutex, held for no system call that waits).
 class Pool {
  public:
-  /// Starts the thread, then waits until its first attempt has ended, at most connect_timeout.
+  /// Starts the thread, then waits until its first attempt has ended, at most connect_timeout. Throws std::system_error when
+  /// no thread can be started.
   Pool(const Options& options, Log log, Counters& counters);
   /// REQUIRES: no call is running.
   ~Pool();
@@ -42,7 +43,8 @@ class Pool {
   /// A connection for one call. Goes back by itself, open only if done() said that it owes no reply.
   class Loan {
    public:
-    Loan(Pool& pool, std::unique_ptr<Connection> c, std::uint64_t era) noexcept : pool_(&pool), connection_(std::move(c)), era_(era) {}
+    Loan(Pool& pool, std::unique_ptr<Connection> c, std::uint64_t era) noexcept
+        : pool_(&pool), connection_(std::move(c)), era_(era) {}
     Loan(Loan&& o) noexcept : pool_(o.pool_), connection_(std::move(o.connection_)), era_(o.era_), clean_(o.clean_) {}
     Loan& operator=(Loan&&) = delete;
     ~Loan() {
@@ -78,10 +80,11 @@ class Pool {
   };
 
   void run();
+  Result<std::unique_ptr<Connection>> connect(Deadline deadline) noexcept;
   void take_back(std::unique_ptr<Connection> c, std::uint64_t era, bool clean) noexcept;
   Result<Loan> open_more(std::unique_lock<std::mutex>& lock, Deadline deadline);
-  void trip(const Error& why);
-  Duration jittered(Duration longest);
+  void trip(Error why) noexcept;
+  Duration jittered(Duration longest) noexcept;
   Error refusal() const;
 
   const Options options_;

@@ -70,7 +70,8 @@ Result<Socket> Socket::connect(const Endpoint& to, Deadline deadline, int cancel
       last = failed(errno);
       continue;
     }
-    if (auto ready = s.wait(Ready::writable, deadline); !ready) return Error{ready.error().code, "connecting: " + ready.error().message};
+    if (auto ready = s.wait(Ready::writable, deadline); !ready)
+      return Error{ready.error().code, "connecting: " + ready.error().message};
     int error = 0;
     socklen_t size = sizeof error;
     getsockopt(s.fd_, SOL_SOCKET, SO_ERROR, &error, &size);
@@ -84,7 +85,7 @@ Socket::~Socket() {
   if (fd_ >= 0) ::close(fd_);
 }
 
-Result<std::size_t> Socket::send(std::string_view bytes) noexcept {
+Result<std::size_t> Socket::send(std::string_view bytes) {
   for (;;) {
     const ssize_t n = ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
     if (n >= 0) return static_cast<std::size_t>(n);
@@ -93,7 +94,7 @@ Result<std::size_t> Socket::send(std::string_view bytes) noexcept {
   }
 }
 
-Result<std::size_t> Socket::receive(char* to, std::size_t size) noexcept {
+Result<std::size_t> Socket::receive(char* to, std::size_t size) {
   for (;;) {
     const ssize_t n = ::recv(fd_, to, size, 0);
     if (n > 0) return static_cast<std::size_t>(n);
@@ -103,7 +104,7 @@ Result<std::size_t> Socket::receive(char* to, std::size_t size) noexcept {
   }
 }
 
-Result<void> Socket::wait(Ready what, Deadline deadline) noexcept {
+Result<void> Socket::wait(Ready what, Deadline deadline) {
   for (;;) {
     const int left = deadline.left_poll_ms();
     pollfd polls[2] = {{fd_, static_cast<short>(what == Ready::readable ? POLLIN : POLLOUT), 0}, {cancel_fd_, POLLIN, 0}};

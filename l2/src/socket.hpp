@@ -25,10 +25,10 @@ class Socket {
   Socket& operator=(Socket&&) = delete;
 
   /// Bytes handed to the kernel; 0: its buffer is full. Never raises SIGPIPE.
-  Result<std::size_t> send(std::string_view bytes) noexcept;
+  Result<std::size_t> send(std::string_view bytes);
   /// Bytes read; 0: none are there yet. The peer's close is an error.
-  Result<std::size_t> receive(char* to, std::size_t size) noexcept;
-  Result<void> wait(Ready what, Deadline deadline) noexcept;
+  Result<std::size_t> receive(char* to, std::size_t size);
+  Result<void> wait(Ready what, Deadline deadline);
   /// From now on wait() also ends, with unavailable, when this descriptor is readable; -1: none.
   void cancel_by(int fd) noexcept { cancel_fd_ = fd; }
   /// True: neither bytes nor the peer's close are waiting to be read. On a connection that owes no reply anything else means

@@ -52,9 +52,7 @@ TEST(Histogram, BucketsAreAtMostAQuarterWide) {
   }
 }
 
-TEST(Histogram, LastBucketBeginsNearFourMinutes) {
-  EXPECT_EQ(Snapshot::lower(Snapshot::size - 1), std::uint64_t{7} << 25);
-}
+TEST(Histogram, LastBucketBeginsNearFourMinutes) { EXPECT_EQ(Snapshot::lower(Snapshot::size - 1), std::uint64_t{7} << 25); }
 
 TEST(Histogram, CountsAndSumsWhatWasRecorded) {
   Histogram h;

@@ -239,6 +239,20 @@ TEST(ReadFlow, IncoherentL1IsBypassedAndCounted) {
   EXPECT_GT(view.view->stats().l1_bypassed, 0U);
 }
 
+TEST(ReadFlow, ValueInItsLastMillisecondDoesNotStayInL1ForEver) {
+  // Redis rounds the time left down: PTTL 0 is not "no ttl".
+  FakeStore store;
+  IntView view(store, {.ttl = std::chrono::milliseconds(60'000)});
+  ASSERT_TRUE(view.put("a", 7).ok());
+  store.remote->data["dev:app:n:a"].ttl_ms = 0;
+  const auto r = view.get("a");
+  EXPECT_EQ(IntView::value(r), 7);
+  if (r.pin) {
+    EXPECT_NE(r.pin.entry()->hard_expiry_ms(), 0);
+    EXPECT_LE(r.pin.entry()->hard_expiry_ms(), coarse_now_ms() + 1);
+  }
+}
+
 TEST(ReadFlow, PoisonIsRemovedByCompareAndServedAsAMiss) {
   FakeStore store;
   IntView view(store);

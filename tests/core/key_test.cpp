@@ -29,6 +29,7 @@ TEST(Key, CarriesTheSlotTagOfItsShard) {
       const std::string id = "id" + std::to_string(i);
       const PhysicalKey key = keys.physical("t", id);
       ASSERT_LT(key.shard, shards);
+      ASSERT_EQ(keys.shard_of("t", id), key.shard);
       const auto parts = keys.parse(key.text);
       ASSERT_TRUE(parts) << key.text;
       EXPECT_EQ(parts->type, "t");

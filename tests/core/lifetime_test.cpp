@@ -54,6 +54,20 @@ TEST(Lifetime, ViewsOutliveTheStoreAndSayClosed) {
   EXPECT_EQ(view->get_many(std::array<std::string_view, 1>{"k"})[0].error()->code, Errc::closed);
 }
 
+TEST(Lifetime, ViewsOfAnL1OnlyStoreSayClosedToo) {
+  Config config;
+  config.l2.enabled = false;
+  std::optional<Store> store(std::move(Store::open(config)).value());
+  auto view = store->cache<int>("n");
+  ASSERT_TRUE(view.put("k", 1).ok());
+  ASSERT_TRUE(view.get("k"));
+  store.reset();
+  const auto h = view.get("k");
+  EXPECT_FALSE(h);
+  ASSERT_NE(h.error(), nullptr);
+  EXPECT_EQ(h.error()->code, Errc::closed);
+}
+
 TEST(Lifetime, PinsBeyondAThreadsShareBecomeCopies) {
   Config config;
   config.l2.enabled = false;

@@ -164,6 +164,41 @@ TEST_F(StoreTest, GetManyAndEraseManyInOneRoundTripEach) {
   for (const auto& h : a.view.get_many(keys)) EXPECT_FALSE(h);
 }
 
+TEST_F(StoreTest, BatchLargerThanAThreadsPinsGivesEveryValueWhole) {
+  // The value is moved into L1's entry: where no pin is left to hand out, what the caller gets must not be the moved-from shell.
+  Instance a(instance_config(server.url()));
+  auto texts = a.store().cache<std::string>("s", {.ttl = 60s});
+  std::vector<std::string> names;
+  for (int i = 0; i < 80; ++i) names.push_back("k" + std::to_string(i));
+  for (const auto& n : names) ASSERT_TRUE(texts.put(n, std::string(200, 'x') + n).ok());
+  const std::vector<std::string_view> keys(names.begin(), names.end());
+  a.wait_coherent();
+  for (int round = 0; round < 3; ++round) {
+    const auto handles = texts.get_many(keys);
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      ASSERT_TRUE(handles[i]) << i;
+      EXPECT_EQ(*handles[i], std::string(200, 'x') + names[i]);
+    }
+    std::vector<Handle<std::string>> all;  // one by one, all held
+    ASSERT_TRUE(texts.erase_many(keys).ok());
+    for (const auto& n : names) all.push_back(texts.get_or_load(n, [&] { return std::string(200, 'x') + n; }));
+    for (std::size_t i = 0; i < keys.size(); ++i) EXPECT_EQ(*all[i], std::string(200, 'x') + names[i]);
+  }
+}
+
+TEST_F(StoreTest, EraseManyOfLongKeysFitsItsAnnouncements) {
+  Instance a(instance_config(server.url()));
+  std::vector<std::string> names;
+  for (int i = 0; i < 1500; ++i) names.push_back(std::to_string(i) + std::string(1000, 'x'));
+  const std::vector<std::string_view> keys(names.begin(), names.end());
+  ASSERT_TRUE(a.view.put(names.front(), 1).ok());
+  ASSERT_TRUE(a.view.put(names.back(), 1).ok());
+  const Result<void> r = a.view.erase_many(keys);
+  EXPECT_TRUE(r.ok()) << (r.ok() ? "" : r.error().message);
+  EXPECT_FALSE(*a.view.exists(names.front()));
+  EXPECT_FALSE(*a.view.exists(names.back()));
+}
+
 TEST_F(StoreTest, ExistsAsksBothTiers) {
   Instance a(instance_config(server.url()));
   EXPECT_FALSE(*a.view.exists("k"));

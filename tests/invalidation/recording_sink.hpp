@@ -70,7 +70,7 @@ class RecordingSink final : public BusSink {
     std::unique_lock lock(mutex_);
     return changed_.wait_for(lock, limit, [&] { return holds(lines_); });
   }
-  /// Waits for a line that begins with `prefix`, from line number `from` on. Returns the number of the line after it; 0: none came.
+  /// Waits for a line that begins with `prefix`, from line number `from` on. Returns the number of the next line; 0: none came.
   std::size_t wait_line(std::string_view prefix, std::size_t from = 0,
                         std::chrono::milliseconds limit = std::chrono::seconds(20)) const {
     std::size_t found = 0;

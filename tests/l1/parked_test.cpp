@@ -249,6 +249,71 @@ INSTANTIATE_TEST_SUITE_P(Operations, Parked, ::testing::Range<std::size_t>(0, st
   return name;
 });
 
+TEST(ParkedScan, APinCopiedWhileAScanIsHeldIsNotMissed) {
+  // The scan is held between a free pin slot and the last one; meanwhile the pin on a retired entry is copied from the last to
+  // the free one and dropped. The scan saw the free slot too early and sees the last one too late.
+  struct sigaction action {}, before {};
+  action.sa_sigaction = on_trap;
+  action.sa_flags = SA_SIGINFO;
+  sigaction(SIGTRAP, &action, &before);
+  Semaphore copied;
+  Worker victim(held_or_done), holder(copied);
+  std::uint64_t stops = 0;
+  for (std::uint64_t k = 1;; k += 20) {
+    Typed<Tracked> t(small_options(32 << 10));
+    t.put("k", Tracked(1, 42));
+    t.put("spacer", Tracked(2, 2));
+    Pin first, last;
+    std::vector<Pin> spacers;
+    const std::function<void()> take = [&] {
+      first = t.find("spacer");
+      while (spacers.size() + 2 < pins_per_thread()) spacers.push_back(t.find("spacer"));
+      last = t.find("k");
+      first.reset();
+    };
+    holder.start(take);
+    ASSERT_TRUE(copied.wait_bounded());
+    t.erase("k");
+    stepper.count = 0;
+    stepper.hold_at = k;
+    stepper.holding = false;
+    const std::function<void()> scan = [&] {
+      step_on();
+      t.table->drain();
+      step_off();
+    };
+    victim.start(scan);
+    ASSERT_TRUE(held_or_done.wait_bounded());
+    const bool held = stepper.holding.load();
+    if (held) {
+      ++stops;
+      const std::function<void()> copy = [&] {
+        first = last.duplicate();
+        last.reset();
+      };
+      holder.start(copy);
+      ASSERT_TRUE(copied.wait_bounded());
+      go_on.post();
+      ASSERT_TRUE(held_or_done.wait_bounded());
+      ASSERT_EQ(t.value(first).mark, Tracked::alive) << "held at instruction " << k;
+      ASSERT_EQ(t.value(first).version, 42U);
+    }
+    const std::function<void()> drop = [&] {
+      first.reset();
+      last.reset();
+      spacers.clear();
+    };
+    holder.start(drop);
+    ASSERT_TRUE(copied.wait_bounded());
+    t.table->drain();
+    ASSERT_EQ(t.table->stats().retired_bytes, 0U);
+    EXPECT_VALID(*t.table);
+    if (!held) break;
+  }
+  EXPECT_GT(stops, 10U);
+  sigaction(SIGTRAP, &before, nullptr);
+}
+
 // The harness itself: a thread held with a spin lock taken is noticed.
 TEST(ParkedHarness, WouldNoticeALock) {
   struct sigaction action {}, before {};

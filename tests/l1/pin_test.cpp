@@ -139,7 +139,10 @@ TEST(Pins, CopiesOfARetiredEntryHandedAlongNeverLoseIt) {
   t.put("k", Tracked(1, 42));
   std::atomic<bool> stop{false}, begun{false};
   std::thread holder([&] {
+    t.put("spacer", Tracked(2, 2));
     Pin pin = t.find("k");
+    std::vector<Pin> spacers;  // so that the two slots lie as far apart as they can
+    while (spacers.size() + 2 < pins_per_thread()) spacers.push_back(t.find("spacer"));
     begun = true;
     while (!stop.load(std::memory_order_relaxed)) {
       Pin next = pin.duplicate();
@@ -152,7 +155,7 @@ TEST(Pins, CopiesOfARetiredEntryHandedAlongNeverLoseIt) {
   });
   while (!begun) std::this_thread::yield();
   t.erase("k");
-  for (unsigned i = 0; i < rounds(20000); ++i) t.table->drain();
+  for (unsigned i = 0; i < 100000; ++i) t.table->drain();
   stop = true;
   holder.join();
   t.table->drain();

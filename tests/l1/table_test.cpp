@@ -356,7 +356,8 @@ TEST(Model, RandomOperationsAgreeWithAMap) {
         if (random() % 2) meta.hard_expiry_ms = fake_now_ms + 1 + static_cast<std::int64_t>(random() % 500);
         std::string value(random() % 300, static_cast<char>('a' + random() % 26));
         const Ticket ticket = t.ticket(key);
-        ASSERT_EQ(random() % 2 ? t.put(key, std::string(value), meta) : t.fill(ticket, key, std::string(value), meta), PutStatus::stored);
+        const bool put = random() % 2 == 0;
+        ASSERT_EQ(put ? t.put(key, std::string(value), meta) : t.fill(ticket, key, std::string(value), meta), PutStatus::stored);
         model[key] = {value, meta.hard_expiry_ms};
         break;
       }
@@ -383,7 +384,8 @@ TEST(Footprint, CountsWhatAValueOwns) {
   EXPECT_EQ(heap_footprint(std::string("short")), 0U);
   EXPECT_GE(heap_footprint(std::string(1000, 'x')), 1000U);
   EXPECT_LE(heap_footprint(std::string(1000, 'x')), 1100U);
-  EXPECT_GE(heap_footprint(std::vector<std::string>{std::string(100, 'x'), std::string(100, 'y')}), 200 + 2 * sizeof(std::string));
+  const std::vector<std::string> two{std::string(100, 'x'), std::string(100, 'y')};
+  EXPECT_GE(heap_footprint(two), 200 + 2 * sizeof(std::string));
   EXPECT_GE(heap_footprint(std::map<int, std::string>{{1, std::string(100, 'x')}}), 100U);
   EXPECT_GE(heap_footprint(std::unordered_map<int, int>{{1, 2}, {3, 4}}), 2 * 24U);
   EXPECT_GE(heap_footprint(std::make_unique<std::string>(100, 'x')), 100U);
@@ -395,7 +397,9 @@ TEST(Footprint, CountsWhatAValueOwns) {
 TEST(Footprint, AValueWhoseFootprintChangesLaterDoesNotDriftTheBudget) {
   Typed<std::shared_ptr<Picture>> t(small_options());
   auto ops = *type_ops<std::shared_ptr<Picture>>();
-  ops.heap_bytes = [](const void* v) noexcept -> std::uint64_t { return (*static_cast<const std::shared_ptr<Picture>*>(v))->bytes; };
+  ops.heap_bytes = [](const void* v) noexcept -> std::uint64_t {
+    return (*static_cast<const std::shared_ptr<Picture>*>(v))->bytes;
+  };
   const ViewId view = *t.table->add_view(&ops);
   auto shared = std::make_shared<Picture>(Picture{1000});
   auto value = shared;

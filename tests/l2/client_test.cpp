@@ -152,8 +152,14 @@ TEST(Client, RemoveIfTakesOnlyTheExactBytes) {
 TEST(Client, ClearRemovesOneViewItsLeasesAndNothingElse) {
   RedisServer server;
   Client c(server);
-  const Strings others = {"test:app:user2:1", "test:app:xuser:1", "test:app:order:user:1", "test:app2:user:1", "test:app:!lease:order:user:1",
-                          "test:app:!lease:user2:1", "test:app:us:er:1", "other"};
+  const Strings others = {"test:app:user2:1",
+                          "test:app:xuser:1",
+                          "test:app:order:user:1",
+                          "test:app2:user:1",
+                          "test:app:!lease:order:user:1",
+                          "test:app:!lease:user2:1",
+                          "test:app:us:er:1",
+                          "other"};
   for (const std::string& k : others) ASSERT_EQ(server.command({"SET", k, "x"}), "OK");
   for (int i = 0; i < 1500; ++i) {
     ASSERT_EQ(server.command({"SET", key(std::to_string(i)), "x"}), "OK");
@@ -268,7 +274,6 @@ TEST(Client, SwitchedOffItNeverConnects) {
   Client c(o);
   EXPECT_FALSE(c.port().available());
   EXPECT_EQ(code(c.get("1")), Errc::unavailable);
-  EXPECT_EQ(server.command({"INFO", "stats"}).find("total_connections_received:3"), std::string::npos);
   EXPECT_EQ(c.port().stats().connects, 0U);
 }
 

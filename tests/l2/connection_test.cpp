@@ -152,7 +152,8 @@ TEST(Connection, OpeningIsGivenUpWhenTheCancelDescriptorIsReadable) {
   proxy.accept(TcpProxy::Accept::half_open);
   const int cancel = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   auto opening = std::async(std::launch::async, [&] {
-    return Connection::open(Client::options_of("redis://127.0.0.1:" + std::to_string(proxy.port())), Deadline::after(30s), cancel);
+    return Connection::open(Client::options_of("redis://127.0.0.1:" + std::to_string(proxy.port())), Deadline::after(30s),
+                            cancel);
   });
   ASSERT_TRUE(eventually([&] { return proxy.connections() == 1; }));
   eventfd_write(cancel, 1);

@@ -75,7 +75,9 @@ class Client {
     r.deadline = deadline;
     return run(r);
   }
-  RemoteReply get(std::string_view id, Deadline deadline = Deadline::never()) { return keyed(RemoteOp::get, {key(id)}, deadline); }
+  RemoteReply get(std::string_view id, Deadline deadline = Deadline::never()) {
+    return keyed(RemoteOp::get, {key(id)}, deadline);
+  }
   /// The payload that stands under `id`; nothing: absent. Throws on an error.
   std::optional<std::string> value(std::string_view id) {
     const RemoteReply r = get(id);
@@ -86,8 +88,8 @@ class Client {
   RemoteReply put(std::string_view id, std::string_view payload, std::int64_t ttl_ms = 0, Deadline deadline = Deadline::never()) {
     return put_version(id, payload, 0, false, ttl_ms, deadline);
   }
-  RemoteReply put_version(std::string_view id, std::string_view payload, std::uint64_t version, bool if_newer, std::int64_t ttl_ms = 0,
-                          Deadline deadline = Deadline::never()) {
+  RemoteReply put_version(std::string_view id, std::string_view payload, std::uint64_t version, bool if_newer,
+                          std::int64_t ttl_ms = 0, Deadline deadline = Deadline::never()) {
     const Strings keys = {key(id)};
     const std::string h = head(version);
     RemoteRequest r;
@@ -107,7 +109,8 @@ class Client {
     for (const std::string& id : ids) keys.push_back(key(id));
     return keyed(RemoteOp::erase, keys, deadline);
   }
-  RemoteReply lease(RemoteOp op, std::string_view id, std::string_view token, std::string_view payload = {}, bool ignore_value = false) {
+  RemoteReply lease(RemoteOp op, std::string_view id, std::string_view token, std::string_view payload = {},
+                    bool ignore_value = false) {
     const Strings keys = {key(id)};
     const std::string h = head();
     RemoteRequest r;

@@ -166,20 +166,23 @@ class RedisServer {
       parts.push_back(a.data());
       sizes.push_back(a.size());
     }
-    return Reply(static_cast<redisReply*>(redisCommandArgv(context_.get(), static_cast<int>(argv.size()), parts.data(), sizes.data())));
+    return Reply(
+        static_cast<redisReply*>(redisCommandArgv(context_.get(), static_cast<int>(argv.size()), parts.data(), sizes.data())));
   }
 
   bool connect_own() {
     context_.reset(redisConnectWithTimeout("127.0.0.1", port_, timeval{1, 0}));
-    if (!context_ || context_->err != 0 || redisSetTimeout(context_.get(), timeval{10, 0}) != REDIS_OK) return context_.reset(), false;
+    if (!context_ || context_->err != 0 || redisSetTimeout(context_.get(), timeval{10, 0}) != REDIS_OK)
+      return context_.reset(), false;
     fcntl(context_->fd, F_SETFD, FD_CLOEXEC);
     if (!options_.password.empty() && !send({"AUTH", options_.password})) return context_.reset(), false;
     return true;
   }
 
   bool launch() {
-    std::vector<std::string> words = {"redis-server", "--port", std::to_string(port_), "--bind", "127.0.0.1", "--dir", folder_.string(),
-                                      "--save", "", "--daemonize", "no"};
+    std::vector<std::string> words = {
+        "redis-server", "--port", std::to_string(port_), "--bind", "127.0.0.1", "--dir", folder_.string(),
+        "--save",       "",       "--daemonize",         "no"};
     if (options_.maxmemory != 0) words.insert(words.end(), {"--maxmemory", std::to_string(options_.maxmemory)});
     if (!options_.password.empty()) words.insert(words.end(), {"--requirepass", options_.password});
     words.insert(words.end(), options_.args.begin(), options_.args.end());

@@ -41,7 +41,7 @@ struct LinkFault {
     dribble,    ///< one byte every `time`
     truncate,   ///< `bytes` bytes go on, then both ends are closed
     flip,       ///< the lowest bit of byte number `bytes` (from 0) is turned over, once
-    inject,     ///< `text` goes on in the place of the next piece, once; then pass
+    inject,     ///< `text` goes on in the place of the next piece of any connection, once; then pass
   };
   Kind kind = Kind::pass;
   std::chrono::milliseconds time{0};
@@ -139,7 +139,6 @@ class TcpProxy {
     std::deque<Piece> pending{};
     std::uint64_t serial = 0;   // of the fault the counts belong to
     std::uint64_t count = 0;    // bytes taken under that fault
-    bool done = false;          // the fault has had its one effect
     bool ended = false;         // the sender closed
     Time next_byte{};
   };
@@ -201,7 +200,8 @@ class TcpProxy {
       for (std::uint8_t d = 0; d < 2; ++d) {
         Flow& f = l.flows[d];
         constexpr std::size_t pieces_max = 64;
-        const bool reads = l.server >= 0 && !f.ended && f.pending.size() < pieces_max && now.faults[d].kind != LinkFault::Kind::stall;
+        const bool reads =
+            l.server >= 0 && !f.ended && f.pending.size() < pieces_max && now.faults[d].kind != LinkFault::Kind::stall;
         const Time due = due_of(f, now.faults[d]);
         const bool writes = due <= std::chrono::steady_clock::now();
         if (!writes) next = std::min(next, due);
@@ -211,7 +211,8 @@ class TcpProxy {
     }
     int wait = -1;
     if (next != Time::max()) {
-      const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(next - std::chrono::steady_clock::now()).count() + 1;
+      const auto left =
+          std::chrono::duration_cast<std::chrono::milliseconds>(next - std::chrono::steady_clock::now()).count() + 1;
       wait = static_cast<int>(std::clamp<std::int64_t>(left, 0, 1000));
     }
     poll(polls.data(), static_cast<nfds_t>(polls.size()), wait);
@@ -251,7 +252,8 @@ class TcpProxy {
       l.server = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
       setsockopt(l.server, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
       const sockaddr_in a = loopback(target_);
-      if (connect(l.server, reinterpret_cast<const sockaddr*>(&a), sizeof a) != 0 && errno != EINPROGRESS) return close_link(l, true);
+      if (connect(l.server, reinterpret_cast<const sockaddr*>(&a), sizeof a) != 0 && errno != EINPROGRESS)
+        return close_link(l, true);
       l.flows[to_server] = Flow{l.client, l.server};
       l.flows[to_client] = Flow{l.server, l.client};
     }
@@ -282,7 +284,6 @@ class TcpProxy {
     if (f.serial != now.serial[d]) {
       f.serial = now.serial[d];
       f.count = 0;
-      f.done = false;
     }
     std::string bytes(buffer, static_cast<std::size_t>(n));
     const std::uint64_t first = f.count;
@@ -304,8 +305,8 @@ class TcpProxy {
         if (first <= fault.bytes && fault.bytes < f.count) bytes[fault.bytes - first] ^= 1;
         break;
       case LinkFault::Kind::inject:
-        if (!f.done) bytes = fault.text;
-        f.done = true;
+        if (injected_[d] != now.serial[d]) bytes = fault.text;
+        injected_[d] = now.serial[d];
         break;
     }
     if (!bytes.empty()) f.pending.push_back({due, std::move(bytes)});
@@ -340,7 +341,8 @@ class TcpProxy {
   std::uint16_t port_ = 0;
   int listener_ = -1;
   int wake_ = -1;
-  std::list<Link> links_;  // the proxy thread's own
+  std::list<Link> links_;                    // the proxy thread's own
+  std::array<std::uint64_t, 2> injected_{};  // likewise: the setting whose text has gone out
   mutable std::mutex mutex_;
   std::condition_variable adopted_changed_;
   Settings wanted_;  // from here on guarded by mutex_

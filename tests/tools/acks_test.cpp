@@ -60,7 +60,8 @@ TEST(Acks, NoVersionIsForgottenHoweverManyFollow) {
   Table t;
   constexpr std::uint32_t last = 5000;
   for (std::uint32_t v = 2; v <= last; ++v) ASSERT_TRUE(t.log.record(t.key, v, v * 10));
-  for (std::uint32_t v = 1; v < last; ++v) ASSERT_EQ(t.log.staleness(t.key, v, 100'000), 100'000 - (v + 1) * 10) << "version " << v;
+  for (std::uint32_t v = 1; v < last; ++v)
+    ASSERT_EQ(t.log.staleness(t.key, v, 100'000), 100'000 - (v + 1) * 10) << "version " << v;
 }
 
 TEST(Acks, AFullTableIsReportedNotHidden) {

@@ -31,9 +31,25 @@ Report sample() {
 }
 
 TEST(Report, JsonHasExactlyItsKeys) {
-  const std::set<std::string> keys{"seconds", "instances", "operations", "ops_per_second", "reads_by_l1", "l1_hit_ratio", "l2_hit_ratio",
-                                   "overall_hit_ratio", "db_queries", "db_queries_without_cache", "errors", "degraded", "stale_reads",
-                                   "stale_reads_beyond_budget", "max_staleness_ms", "lost", "wrong", "recovery_ms", "latency_us",
+  const std::set<std::string> keys{"seconds",
+                                   "instances",
+                                   "operations",
+                                   "ops_per_second",
+                                   "reads_by_l1",
+                                   "l1_hit_ratio",
+                                   "l2_hit_ratio",
+                                   "overall_hit_ratio",
+                                   "db_queries",
+                                   "db_queries_without_cache",
+                                   "errors",
+                                   "degraded",
+                                   "stale_reads",
+                                   "stale_reads_beyond_budget",
+                                   "max_staleness_ms",
+                                   "lost",
+                                   "wrong",
+                                   "recovery_ms",
+                                   "latency_us",
                                    "bus_lag_us"};
   const nlohmann::json j = nlohmann::json::parse(sample().json());
   EXPECT_EQ(keys_of(j), keys);
@@ -90,7 +106,7 @@ TEST(Report, AnL1ThatIsBypassedAfterTheKillFailsTheRun) {
 
 TEST(Report, TheTableSaysTheVerdictAndWhy) {
   Report r = sample();
-  r.faults.emplace();
+  r.faults = Report::FaultFacts();
   EXPECT_NE(r.table().find("PASSED"), std::string::npos);
   r.lost = 1234;
   r.faults->ablated = "fence";

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "progress.hpp"
 #include "shared.hpp"
+#include "progress.hpp"
 
 #include <gtest/gtest.h>
 
@@ -20,7 +20,8 @@ Settings small() {
 
 TEST(Shared, WhatOneMappingWritesAnotherReads) {
   const std::array<std::uint32_t, 4> requests{3, 1, 4, 1};
-  Result<SharedBlock> parent = SharedBlock::create(small(), [](std::uint32_t key) { return key * 2; }, requests);
+  Result<SharedBlock> parent = SharedBlock::create(
+      small(), [](std::uint32_t key) { return key * 2; }, requests);
   ASSERT_TRUE(parent.ok());
   Result<SharedBlock> child = SharedBlock::attach(parent->fd());
   ASSERT_TRUE(child.ok());

@@ -57,8 +57,9 @@ void expect_error(const std::string& path, const std::string& why) {
 TEST(Trace, KeysAreNumberedInTheOrderOfTheirFirstRequest) {
   const TestFolder folder;
   const std::string text = "user 9\nb\nuser 9\n\xc3\xa4\nb\nuser 9\n";
-  for (const std::string& path : {folder.write("t.keys", text), gzip(folder.file("t.keys.gz"), text),
-                                  folder.write("t.keys.zst", zstd(text)), folder.write("u.keys", text.substr(0, text.size() - 1))}) {
+  for (const std::string& path :
+       {folder.write("t.keys", text), gzip(folder.file("t.keys.gz"), text), folder.write("t.keys.zst", zstd(text)),
+        folder.write("u.keys", text.substr(0, text.size() - 1))}) {
     Result<Trace> trace = read_trace(path);
     ASSERT_TRUE(trace.ok()) << trace.error().message;
     EXPECT_EQ(trace->requests, (Numbers{0, 1, 0, 2, 1, 0}));
@@ -71,7 +72,8 @@ TEST(Trace, KeysAreNumberedInTheOrderOfTheirFirstRequest) {
 TEST(Trace, LisLinesAreRangesOfKeys) {
   const TestFolder folder;
   const std::string text = "10 3 0 0\n11 1 0 1\n18446744073709551615 1 0 2\n5 0 0 3\n10 1 0 4\n";
-  for (const std::string& path : {folder.write("t.lis", text), gzip(folder.file("t.lis.gz"), text), folder.write("t.lis.zst", zstd(text))}) {
+  for (const std::string& path :
+       {folder.write("t.lis", text), gzip(folder.file("t.lis.gz"), text), folder.write("t.lis.zst", zstd(text))}) {
     Result<Trace> trace = read_trace(path);
     ASSERT_TRUE(trace.ok()) << trace.error().message;
     EXPECT_EQ(trace->requests, (Numbers{0, 1, 2, 1, 3, 0}));

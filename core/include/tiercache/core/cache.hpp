@@ -29,7 +29,7 @@ struct Loaded {
 /// A named, typed view of a store. Cheap to copy; all calls thread-safe; keys are 1..1024 bytes above 0x20 without 0x7F, `{`, `}`.
 ///
 /// Progress: a hit in L1 is lock-free (no lock, no allocation, no system call, no shared write when repeated). Everything else talks to
-/// Redis and blocks up to the deadline. No call throws; what the loader throws becomes Errc::loader_failed for the leader and everyone
+/// Redis and blocks up to the deadline. No call throws, but get_many for want of memory and visit what its visitor throws; what the loader throws becomes Errc::loader_failed for the leader and everyone
 /// who waited for it.
 ///
 /// A writer reads its own writes: after put or erase returned, whatever it returned, reads of this store see that write or a later one.
@@ -114,13 +114,16 @@ class Cache {
       handle.version_ = handle.pin_.entry()->version();
       handle.source_ = Source::l1;
     } else if (l1::pins_exhausted()) [[unlikely]] {
-      view_->visit(key, [&handle](const void* value, std::uint64_t version) {
-        auto copy = std::make_shared<V>(*static_cast<const V*>(value));
-        handle.value_ = copy.get();
-        handle.owned_ = std::move(copy);
-        handle.version_ = version;
-        handle.source_ = Source::l1;
-      });
+      try {
+        view_->visit(key, [&handle](const void* value, std::uint64_t version) {
+          auto copy = std::make_shared<V>(*static_cast<const V*>(value));
+          handle.value_ = copy.get();
+          handle.owned_ = std::move(copy);
+          handle.version_ = version;
+          handle.source_ = Source::l1;
+        });
+      } catch (...) {  // a copy that cannot be made is a miss
+      }
     }
     return handle;
   }

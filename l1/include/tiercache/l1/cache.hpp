@@ -52,8 +52,8 @@ class Handle {
   const V* value_ = nullptr;
 };
 
-/// L1 alone: a typed, bounded, lock-free cache in this process, without Redis. A thin front over a Table of its own, whose guarantees
-/// of progress it has. Keys: any bytes, at most 65535. All members are thread-safe.
+/// L1 alone: a typed, bounded, lock-free cache in this process, without Redis. A thin front over a Table of its own, whose
+/// guarantees of progress it has. Keys: any bytes, at most 65535. All members are thread-safe.
 ///
 ///     auto cache = tiercache::l1::Cache<User>::create({.table = {.capacity_bytes = 64 << 20}});
 ///     (*cache)->put("42", user, std::chrono::minutes(5));

@@ -20,8 +20,8 @@ namespace tiercache::l1 {
 template <class V>
 [[nodiscard]] std::uint64_t heap_footprint(const V& value) noexcept;
 
-/// For a library that knows how to look into types of some kind: specialise with `static std::uint64_t bytes(const V&) noexcept`, in
-/// a header that every user of such types includes. A type's own footprint() goes first.
+/// For a library that knows how to look into types of some kind: specialise with `static std::uint64_t bytes(const V&) noexcept`,
+/// in a header that every user of such types includes. A type's own footprint() goes first.
 template <class V>
 struct MemberFootprint {};
 

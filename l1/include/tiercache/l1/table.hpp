@@ -61,25 +61,25 @@ struct Core;  // src/core.hpp
 
 /// The lock-free in-process table: one byte budget for the entries of all views. Values are type-erased; views tell them apart.
 ///
-/// All members are thread-safe. No operation takes a lock: a thread stopped at any instruction of this library (outside the system
-/// allocator and the members of the user's types) keeps no other thread from finishing. Entries of at most 2 KiB whose value has
-/// no heap of its own come from the table's arena; larger ones, and those for which the arena is too fragmented, from operator
-/// new. At most 1022 threads may be inside the tables of a process at once; past that find() misses, put() and fill() answer
-/// no_room, and erase() works as ever.
+/// All members are thread-safe. No operation takes a lock: a thread stopped at any instruction of this library (outside the
+/// system allocator and the members of the user's types) keeps no other thread from finishing. Entries of at most 2 KiB whose
+/// value has no heap of its own come from the table's arena; larger ones, and those for which the arena is too fragmented, from
+/// operator new. At most 1022 threads may be inside the tables of a process at once; past that find() misses, put() and fill()
+/// answer no_room, and erase() works as ever.
 ///
 /// Keys: any bytes. `hash` is always hash(view, key) of this table. `now_ms` is coarse_now_ms(), read after the generation.
 class Table {
  public:
   /// invalid_argument when the options are refused; unavailable when the memory cannot be mapped.
   static Result<std::unique_ptr<Table>> create(const Options& options);
-  /// REQUIRES: no operation is running or follows. Entries pinned by living pins stay readable: the memory of such a table goes to
-  /// a process-wide list and is freed when a later table is created or destroyed after the last pin went.
+  /// REQUIRES: no operation is running or follows. Entries pinned by living pins stay readable: the memory of such a table goes
+  /// to a process-wide list and is freed when a later table is created or destroyed after the last pin went.
   ~Table();
   Table(const Table&) = delete;
   Table& operator=(const Table&) = delete;
 
-  /// A view more; at most max_views a table, and views are never removed. `ops` outlives the table and its pins. Lock-free but for
-  /// one small allocation now and then. invalid_argument when the registry is full or `ops` is incomplete.
+  /// A view more; at most max_views a table, and views are never removed. `ops` outlives the table and its pins. Lock-free but
+  /// for one small allocation now and then. invalid_argument when the registry is full or `ops` is incomplete.
   Result<ViewId> add_view(const TypeOps* ops);
 
   /// Keyed by the process's random seed and the view. Wait-free.
@@ -124,17 +124,19 @@ class Table {
   }
 
   /// Inserts or replaces, without an admission test, and invalidates older tickets of the key. `value` is moved from only when
-  /// stored (otherwise it may have been moved out and back). `pin`, if given, receives a pin on what was stored; it stays empty when
-  /// the thread has none left. Lock-free; evicts in bounded work. no_room also when the process has more threads than records.
+  /// stored (otherwise it may have been moved out and back). `pin`, if given, receives a pin on what was stored; it stays empty
+  /// when the thread has none left. Lock-free; evicts in bounded work. no_room also when the process has more threads than
+  /// records.
   PutStatus put(ViewId view, std::string_view key, std::uint64_t hash, void* value, const EntryMeta& meta,
                 Pin* pin = nullptr) noexcept;
   /// As put, for what was read from L2: `fenced` unless the ticket still stands at the very step that installs the entry, and
-  /// `not_hot` when an entry would have to go that is used more. Other fills' tickets stay valid. A key that is present is replaced
-  /// without an admission test.
+  /// `not_hot` when an entry would have to go that is used more. Other fills' tickets stay valid. A key that is present is
+  /// replaced without an admission test.
   PutStatus fill(const Ticket& ticket, ViewId view, std::string_view key, std::uint64_t hash, void* value, const EntryMeta& meta,
                  Pin* pin = nullptr) noexcept;
-  /// Invalidates older tickets first, then unlinks; true if this call removed an entry. When it returns, no find that starts later
-  /// returns a value that was stored, and no fill succeeds whose ticket was taken, before it began. Never refused. Lock-free.
+  /// Invalidates older tickets first, then unlinks; true if this call removed an entry. When it returns, no find that starts
+  /// later returns a value that was stored, and no fill succeeds whose ticket was taken, before it began. Never refused.
+  /// Lock-free.
   bool erase(ViewId view, std::string_view key, std::uint64_t hash) noexcept;
 
   /// Feed the frequency sketch. Wait-free. Hits: the caller passes one in 16 (see sampled()); saturated counters are not written.

@@ -17,8 +17,21 @@ struct Naming {
   std::uint64_t origin = 0;  ///< random id of this store
 };
 
-/// The pooled blocking client. Never fails for want of Redis: it starts unavailable and a thread of its own ("tc-l2") keeps
-/// trying. While Redis is away every call returns Errc::unavailable at once. REQUIRES: options.validate().ok().
+/// The pooled blocking client. Never fails for want of Redis: a thread of its own ("tc-l2", all signals blocked) keeps trying
+/// with jittered back-off, and while Redis is away every call returns Errc::unavailable at once. Returns when the first attempt
+/// has ended, after connect_timeout at the latest. REQUIRES: options.validate().ok(). With options.enabled == false nothing is
+/// ever connected and every call is unavailable.
+///
+/// Thread-safe; start() always answers before it returns and ignores `resume`. A request without a deadline gets call_timeout
+/// (clear: 120 times that). What is ours beyond the port's description:
+/// * Keys must be physical keys of this store and of request.shard; anything else is invalid_argument. `head` is 48 bytes.
+/// * erase: at most 1024 keys and 1 MiB of message; more is too_large, nothing was sent.
+/// * lease_get with the token that already holds the lease is granted again: a repetition after a lost answer is safe.
+/// * heartbeat: ttl_ms is the life of its key in Redis (0: a minute); `count` is the last sequence number given.
+/// * clear: works on one shard. An error after the first announcement is outcome_unknown; `count`: keys deleted.
+/// * get: a key that holds no string makes the whole call refused.
+/// Reads are repeated once on another connection when theirs breaks; writes only while not a byte of them was sent.
+/// bad_data: the reply was not what the command gives; the connection was closed.
 [[nodiscard]] std::unique_ptr<RemotePort> open_client(const Options& options, const Naming& naming, Log log);
 
 }  // namespace tiercache::l2

@@ -27,7 +27,7 @@ struct Reply {
 /// One TCP connection to one Redis, after AUTH, SELECT, CLIENT SETNAME and INFO. RESP2 by hiredis' reader over our own
 /// non-blocking socket, so that every call ends by its deadline whatever the peer sends or withholds. Not thread-safe (one
 /// owner at a time), except shutdown(). After any error other than a Redis error reply the connection is broken: it must be
-/// closed, never reused, since a late reply would answer another caller's question (faults.md row 21).
+/// closed, never reused, since a late reply would answer another caller's question (race 21 in docs/guarantees.md).
 class Connection {
  public:
   /// Connects and shakes hands by `deadline`. `cancel_fd` (an eventfd, say): once readable, it gives up at once with

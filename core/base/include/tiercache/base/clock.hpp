@@ -8,7 +8,7 @@
 
 namespace tiercache {
 
-/// Deadlines and timers run on the monotonic clock; no wall clock takes part in any decision (faults.md row 16).
+/// Deadlines and timers run on the monotonic clock; no wall clock takes part in any decision (race 16 in docs/guarantees.md).
 using SteadyTime = std::chrono::steady_clock::time_point;
 using Duration = std::chrono::nanoseconds;
 
@@ -17,7 +17,7 @@ using Duration = std::chrono::nanoseconds;
 inline constexpr std::int64_t coarse_tick_ms = 10;
 
 /// Milliseconds of CLOCK_MONOTONIC_COARSE: the clock of every hit. Wait-free, no system call (vdso), about 5 ns. Never cached
-/// by a thread: a thread that was stopped and resumed must notice (faults.md row 17). Same epoch as steady_clock.
+/// by a thread: a thread that was stopped and resumed must notice (race 17 in docs/guarantees.md). Same epoch as steady_clock.
 [[nodiscard]] inline std::int64_t coarse_now_ms() noexcept {
   timespec ts;
   clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
