@@ -63,7 +63,8 @@ int run_suite(const std::string& suite, int argc, char** argv) {
     }
   }
   // Interleaving spreads the machine's drift over all structures; the caller's own flags come later and win.
-  std::string defaults[] = {"--benchmark_enable_random_interleaving=true", "--benchmark_repetitions=7", "--benchmark_min_time=0.15"};
+  std::string defaults[] = {"--benchmark_enable_random_interleaving=true", "--benchmark_repetitions=7",
+                            "--benchmark_min_time=0.15"};
   std::vector<char*> args{rest.front()};
   for (std::string& d : defaults) args.push_back(d.data());
   args.insert(args.end(), rest.begin() + 1, rest.end());
@@ -85,12 +86,15 @@ int run_suite(const std::string& suite, int argc, char** argv) {
     const std::string structure = name.substr(slash + 1);
     const auto ours = collector.rates.find(workload + "/ours");
     const double ratio = ours == collector.rates.end() ? 0 : median(ours->second) / median(values);
-    std::printf("%-28s %-14s %12.2f %8.1f%% %9.2f\n", workload.c_str(), structure.c_str(), median(values), 100 * spread(values), ratio);
+    std::printf("%-28s %-14s %12.2f %8.1f%% %9.2f\n", workload.c_str(), structure.c_str(), median(values), 100 * spread(values),
+                ratio);
     if (ours == collector.rates.end()) continue;
-    rows.push_back({workload, median(ours->second), "Mops/s", structure == "ours" ? "" : structure, structure == "ours" ? 1.0 : ratio});
+    rows.push_back(
+        {workload, median(ours->second), "Mops/s", structure == "ours" ? "" : structure, structure == "ours" ? 1.0 : ratio});
   }
   nlohmann::json json = nlohmann::json::array();
-  for (const Row& row : rows) json.push_back({{"name", row.name}, {"value", row.value}, {"unit", row.unit}, {"peer", row.peer}, {"ratio", row.ratio}});
+  for (const Row& row : rows)
+    json.push_back({{"name", row.name}, {"value", row.value}, {"unit", row.unit}, {"peer", row.peer}, {"ratio", row.ratio}});
   std::error_code ignored;
   std::filesystem::create_directories(out.parent_path(), ignored);
   std::ofstream file(out);

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Hits in L1: through the facade, in the table itself, in the maps that a C++ service would use instead, and over a floor that has no
-// concurrency control at all. Equal work for all: the same keys (20 bytes), values (128 bytes), order of reads, flags and allocator;
-// every read looks at the first and the last byte of the value and checks that it is the key's.
+// Hits in L1: through the facade, in the table itself, in the maps that a C++ service would use instead, and over a floor that
+// has no concurrency control at all. Equal work for all: the same keys (20 bytes), values (128 bytes), order of reads, flags and
+// allocator; every read looks at the first and the last byte of the value and checks that it is the key's.
 #include "harness.hpp"
 
 #include <tiercache/tiercache.hpp>
 
 #include <benchmark/benchmark.h>
-#include <libcuckoo/cuckoohash_map.hh>
 #include <tbb/concurrent_hash_map.h>
+#include <libcuckoo/cuckoohash_map.hh>
 
 #include <emmintrin.h>
 
@@ -61,7 +61,8 @@ class Workload {
     }
     std::vector<double> cumulative(keys);
     double sum = 0;
-    for (std::size_t i = 0; i < keys; ++i) cumulative[i] = sum += theta == 0 ? 1 : 1 / std::pow(static_cast<double>(i + 1), theta);
+    for (std::size_t i = 0; i < keys; ++i)
+      cumulative[i] = sum += theta == 0 ? 1 : 1 / std::pow(static_cast<double>(i + 1), theta);
     std::vector<std::uint32_t> rank(keys);  // popularity is not the order of insertion
     for (std::size_t i = 0; i < keys; ++i) rank[i] = static_cast<std::uint32_t>(i);
     std::shuffle(rank.begin(), rank.end(), std::mt19937(seed));
@@ -70,12 +71,15 @@ class Workload {
       std::uniform_real_distribution<double> uniform(0, sum);
       order_[t].resize(1U << 20);
       for (std::uint32_t& k : order_[t])
-        k = rank[static_cast<std::size_t>(std::lower_bound(cumulative.begin(), cumulative.end(), uniform(rng)) - cumulative.begin())];
+        k = rank[static_cast<std::size_t>(std::lower_bound(cumulative.begin(), cumulative.end(), uniform(rng)) -
+                                          cumulative.begin())];
     }
   }
   [[nodiscard]] std::size_t keys() const { return keys_; }
   [[nodiscard]] const std::string& name(std::size_t i) const { return names_[i]; }
-  [[nodiscard]] const std::vector<std::uint32_t>& order(int thread) const { return order_[static_cast<std::size_t>(thread) % order_.size()]; }
+  [[nodiscard]] const std::vector<std::uint32_t>& order(int thread) const {
+    return order_[static_cast<std::size_t>(thread) % order_.size()];
+  }
 
  private:
   std::size_t keys_;
@@ -88,7 +92,8 @@ class Workload {
 std::uint64_t budget_for(std::size_t keys) { return 16_MiB + keys * 640; }
 
 struct Facade {
-  explicit Facade(std::size_t keys) : store(open(keys)), view(store.cache<Value, PodCodec>("v", {.ttl = std::chrono::hours(24)})) {}
+  explicit Facade(std::size_t keys)
+      : store(open(keys)), view(store.cache<Value, PodCodec>("v", {.ttl = std::chrono::hours(24)})) {}
   static Store open(std::size_t keys) {
     Config config;
     config.l2.enabled = false;
@@ -115,7 +120,9 @@ struct Table {
     table = std::move(*made);
     view = *table->add_view(l1::type_ops<Value>());
   }
-  void put(std::string_view key, Value v) { static_cast<void>(table->put(view, key, table->hash(view, key), &v, {.generation = 1})); }
+  void put(std::string_view key, Value v) {
+    static_cast<void>(table->put(view, key, table->hash(view, key), &v, {.generation = 1}));
+  }
   template <class F>
   void read(std::string_view key, F&& f) {
     if (const l1::Pin pin = table->find(view, key, table->hash(view, key), 1, now)) f(*static_cast<const Value*>(pin.value()));
@@ -180,7 +187,8 @@ struct ShardedLru {
   std::array<Shard, 64> shards;
 };
 
-/// The least a hit can cost: hash, one bucket line of 8 tagged pointers, one entry, key compare. No concurrency control, no expiry.
+/// The least a hit can cost: hash, one bucket line of 8 tagged pointers, one entry, key compare. No concurrency control, no
+/// expiry.
 struct Floor {
   explicit Floor(std::size_t keys) : buckets(keys / 2 + 64) {}
   struct Entry {
@@ -248,7 +256,8 @@ void reads(benchmark::State& state, S& structure, const Workload& workload, std:
 }
 
 template <class S>
-void add(const std::string& workload_name, const std::string& structure, const std::shared_ptr<const Workload>& workload, int threads) {
+void add(const std::string& workload_name, const std::string& structure, const std::shared_ptr<const Workload>& workload,
+         int threads) {
   // Filled when its first repetition starts; shared by the repetitions.
   auto made = std::make_shared<std::unique_ptr<S>>();
   auto once = std::make_shared<std::once_flag>();
@@ -267,7 +276,8 @@ void add(const std::string& workload_name, const std::string& structure, const s
 
 int main(int argc, char** argv) {
   using namespace tiercache::bench;
-  for (const auto& [name, keys, threads] : {std::tuple{"10k.1t", std::size_t{10'000}, 1}, {"10k.2t", 10'000, 2}, {"1M.1t", 1'000'000, 1}, {"1M.2t", 1'000'000, 2}}) {
+  for (const auto& [name, keys, threads] :
+       {std::tuple{"10k.1t", std::size_t{10'000}, 1}, {"10k.2t", 10'000, 2}, {"1M.1t", 1'000'000, 1}, {"1M.2t", 1'000'000, 2}}) {
     const auto workload = std::make_shared<const Workload>(keys, 0.99);
     const std::string get = std::string("l1.get.zipf.") + name;
     add<Table>(get, "ours", workload, threads);

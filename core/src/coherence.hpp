@@ -15,15 +15,16 @@ namespace tiercache::detail {
 /// Whether L1 may answer, a shard. Written by the bus thread, read by every hit.
 ///
 /// The promise rests on the order of a read: (2) validity and generation first, then the clock, then the probe. Suppose the check
-/// passes at clock reading t' (the call began at t <= t'). Then some own heartbeat sent at s > t' - D was applied, and with it, since the
-/// stream is a gapless prefix, every invalidation announced before s; the unlinks happened before the release (1). A value found
-/// after that cannot have a successor announced before s, so none acknowledged before t - D. A thread stopped between the check and the
-/// probe finds only newer state. A clock read before the validity would let a stopped thread use an old reading against a new window.
+/// passes at clock reading t' (the call began at t <= t'). Then some own heartbeat sent at s > t' - D was applied, and with it,
+/// since the stream is a gapless prefix, every invalidation announced before s; the unlinks happened before the release (1). A
+/// value found after that cannot have a successor announced before s, so none acknowledged before t - D. A thread stopped between
+/// the check and the probe finds only newer state. A clock read before the validity would let a stopped thread use an old reading
+/// against a new window.
 class Coherence {
  public:
   struct alignas(64) Shard {
     std::atomic<std::uint32_t> generation{1};
-    std::atomic<std::int64_t> valid_until_ms{0};   // on the coarse clock, one tick already taken off
+    std::atomic<std::int64_t> valid_until_ms{0};  // on the coarse clock, one tick already taken off
     std::atomic<std::int64_t> coherent_as_of_ms{-1};
     std::atomic<std::uint64_t> epoch{0};
 #ifdef TIERCACHE_LAB
@@ -54,26 +55,29 @@ class Coherence {
 
   /// Everything of the shard is void, and every fill asked for before.
   void bump(ShardId shard) noexcept {
-    shards_[shard].generation.fetch_add(1, std::memory_order_acq_rel);  // (1)
+    shards_[shard].generation.fetch_add(1, std::memory_order_acq_rel);                      // (1)
     if (!always_valid_) shards_[shard].valid_until_ms.store(0, std::memory_order_release);  // (1)
   }
 
   /// L1 answers nobody any more. REQUIRES: nobody extends.
   void end() noexcept {
     for (std::uint32_t i = 0; i < count_; ++i) {
-      shards_[i].generation.fetch_add(1, std::memory_order_acq_rel);       // (1)
-      shards_[i].valid_until_ms.store(-1, std::memory_order_release);      // (1)
+      shards_[i].generation.fetch_add(1, std::memory_order_acq_rel);   // (1)
+      shards_[i].valid_until_ms.store(-1, std::memory_order_release);  // (1)
     }
   }
 
   void extend(ShardId shard, SteadyTime until, Duration budget) noexcept {
     Shard& s = shards_[shard];
-    const std::int64_t until_ms = until == SteadyTime::max() ? std::numeric_limits<std::int64_t>::max() : steady_ms(until) - coarse_tick_ms;
+    const std::int64_t until_ms =
+        until == SteadyTime::max() ? std::numeric_limits<std::int64_t>::max() : steady_ms(until) - coarse_tick_ms;
 #ifdef TIERCACHE_LAB
     s.cached_clock_ms.store(coarse_now_ms());
 #endif
     if (until_ms <= s.valid_until_ms.load(std::memory_order_relaxed)) return;
-    if (until != SteadyTime::max()) s.coherent_as_of_ms.store(steady_ms(until - std::chrono::duration_cast<SteadyTime::duration>(budget)), std::memory_order_relaxed);
+    if (until != SteadyTime::max())
+      s.coherent_as_of_ms.store(steady_ms(until - std::chrono::duration_cast<SteadyTime::duration>(budget)),
+                                std::memory_order_relaxed);
     s.valid_until_ms.store(until_ms, std::memory_order_release);  // (1) after all unlinks of the stream up to the heartbeat
   }
 
@@ -88,7 +92,8 @@ class Coherence {
   /// Milliseconds since the instant as of which the oldest shard is coherent; -1: some shard never was.
   [[nodiscard]] std::int64_t age_ms() const noexcept {
     std::int64_t oldest = std::numeric_limits<std::int64_t>::max();
-    for (std::uint32_t i = 0; i < count_; ++i) oldest = std::min(oldest, shards_[i].coherent_as_of_ms.load(std::memory_order_relaxed));
+    for (std::uint32_t i = 0; i < count_; ++i)
+      oldest = std::min(oldest, shards_[i].coherent_as_of_ms.load(std::memory_order_relaxed));
     return oldest < 0 ? -1 : std::max<std::int64_t>(0, coarse_now_ms() - oldest);
   }
   [[nodiscard]] std::uint32_t count() const noexcept { return count_; }

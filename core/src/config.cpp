@@ -12,7 +12,9 @@
 namespace tiercache {
 namespace {
 
-Error bad(std::string_view field, const std::string& what) { return Error{Errc::invalid_argument, std::string(field) + ": " + what}; }
+Error bad(std::string_view field, const std::string& what) {
+  return Error{Errc::invalid_argument, std::string(field) + ": " + what};
+}
 
 std::optional<std::string> env(const char* name) {
   const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): documented, call before threads change the environment

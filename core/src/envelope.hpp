@@ -26,12 +26,14 @@ inline constexpr std::size_t envelope_bytes = 56;
 
 enum class Verdict : std::uint8_t {
   good,
-  foreign,  ///< not our magic, or a newer format, flag or schema, or another codec: a miss; left alone, never overwritten by a fill
-  poison,   ///< our magic, the same or an older schema, but the bytes do not verify, or an older schema: a miss; may be removed by compare
+  foreign,  ///< not our magic, or a newer format, flag or schema, or another codec: a miss; left alone, never overwritten by a
+            ///< fill
+  poison,  ///< our magic, the same or an older schema, but the bytes do not verify, or an older schema: a miss; may be removed by
+           ///< compare
 };
 
 /// Verifies bytes read under `physical_key` for a view of `schema` and `codec`. Reads no byte past the end; never throws.
-[[nodiscard]] Verdict open_envelope(std::string_view bytes, std::string_view physical_key, std::uint16_t schema, std::uint8_t codec,
-                                    Envelope& out) noexcept;
+[[nodiscard]] Verdict open_envelope(std::string_view bytes, std::string_view physical_key, std::uint16_t schema,
+                                    std::uint8_t codec, Envelope& out) noexcept;
 
 }  // namespace tiercache::detail

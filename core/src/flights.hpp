@@ -29,8 +29,8 @@ struct Flight {
     if (deadline.at() == SteadyTime::max()) return done_cv.wait(lock, [this] { return done; }), true;
     return done_cv.wait_until(lock, deadline.at(), [this] { return done; });
   }
-  /// The result for one more holder: a pin of its own on the same entry, a copy where its thread has no pin left, or a share of the
-  /// owned value. REQUIRES: done.
+  /// The result for one more holder: a pin of its own on the same entry, a copy where its thread has no pin left, or a share of
+  /// the owned value. REQUIRES: done.
   ReadResult share(const ValueOps& ops) {
     std::lock_guard lock(mutex);
     ReadResult out;
@@ -61,12 +61,12 @@ struct Flight {
   bool done = false;
 };
 
-/// The fetches in progress, by physical key: single flight inside the process. Thread-safe; a lock on a bucket is held for a map operation,
-/// never while anything is fetched.
+/// The fetches in progress, by physical key: single flight inside the process. Thread-safe; a lock on a bucket is held for a map
+/// operation, never while anything is fetched.
 ///
-/// A joiner takes a value that was read before it asked. Three rules keep that inside the promise: an own write or an invalidation
-/// detaches the flight (a writer reads its own writes), a flight of an older generation is not joined, and none that began more than
-/// `join_age` ago (an invalidation may be on its way on a link that is dead).
+/// A joiner takes a value that was read before it asked. Three rules keep that inside the promise: an own write or an
+/// invalidation detaches the flight (a writer reads its own writes), a flight of an older generation is not joined, and none that
+/// began more than `join_age` ago (an invalidation may be on its way on a link that is dead).
 class Flights {
  public:
   explicit Flights(Duration join_age) : join_age_(join_age) {}
@@ -95,7 +95,8 @@ class Flights {
     return seat;
   }
 
-  /// The key changed: later callers start anew. Waiters already aboard asked before the change was acknowledged and keep their seat.
+  /// The key changed: later callers start anew. Waiters already aboard asked before the change was acknowledged and keep their
+  /// seat.
   void detach(const std::string& key) {
     if (lab::ablated(lab::Remedy::flight_detach)) return;
     map_.erase(key);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Every path through the tiers, top to bottom. Each flow is a coroutine that a Driver runs; with the blocking driver it is a plain
-// call. The rules that keep L1 coherent stand where they act:
+// Every path through the tiers, top to bottom. Each flow is a coroutine that a Driver runs; with the blocking driver it is a
+// plain call. The rules that keep L1 coherent stand where they act:
 //   R1  a fill ticket is taken before the L2 read is sent;                            (read: `ask`)
 //   R2  a value enters L1 only by its ticket;                                         (keep)
 //   R3  L2 is filled by a loader's value only under a lease taken before the load;    (read: `load`)
@@ -22,7 +22,7 @@
 namespace tiercache::detail {
 namespace {
 
-constexpr std::chrono::milliseconds poll_first{2};   // a lease waiter's first pause; doubles, half of it jitter
+constexpr std::chrono::milliseconds poll_first{2};  // a lease waiter's first pause; doubles, half of it jitter
 constexpr std::chrono::milliseconds poll_max{25};
 
 std::minstd_rand& jitter() {
@@ -31,10 +31,14 @@ std::minstd_rand& jitter() {
 }
 
 auto ask(ReadCall& call, const RemoteRequest& request, RemoteReply& reply) {
-  return Waiting([&call, &request, &reply](std::coroutine_handle<> flow) { return call.driver.call(*call.core.remote, request, reply, flow); });
+  return Waiting([&call, &request, &reply](std::coroutine_handle<> flow) {
+    return call.driver.call(*call.core.remote, request, reply, flow);
+  });
 }
 auto ask(WriteCall& call, const RemoteRequest& request, RemoteReply& reply) {
-  return Waiting([&call, &request, &reply](std::coroutine_handle<> flow) { return call.driver.call(*call.core.remote, request, reply, flow); });
+  return Waiting([&call, &request, &reply](std::coroutine_handle<> flow) {
+    return call.driver.call(*call.core.remote, request, reply, flow);
+  });
 }
 
 ReadResult failed(StoreCore& core, Error error) {
@@ -47,9 +51,11 @@ ReadResult failed(StoreCore& core, Error error) {
 /// A ttl as users give it (0: none) in the form that the flows count in (-1: none; 0: in its last millisecond).
 std::int64_t flow_ttl(std::chrono::milliseconds ttl) { return ttl.count() > 0 ? ttl.count() : -1; }
 
-/// When an L1 entry made now expires: what L2 leaves it, under the view's cap, shortened by jitter so that entries of one burst part.
+/// When an L1 entry made now expires: what L2 leaves it, under the view's cap, shortened by jitter so that entries of one burst
+/// part.
 std::int64_t l1_expiry(const ViewOptions& options, std::int64_t ttl_ms) {
-  if (options.l1_ttl.count() > 0) ttl_ms = ttl_ms < 0 ? options.l1_ttl.count() : std::min<std::int64_t>(ttl_ms, options.l1_ttl.count());
+  if (options.l1_ttl.count() > 0)
+    ttl_ms = ttl_ms < 0 ? options.l1_ttl.count() : std::min<std::int64_t>(ttl_ms, options.l1_ttl.count());
   if (ttl_ms < 0) return 0;
   const double cut = options.ttl_jitter * std::uniform_real_distribution<double>(0, 1)(jitter());
   return coarse_now_ms() + std::max<std::int64_t>(1, static_cast<std::int64_t>(static_cast<double>(ttl_ms) * (1 - cut)));
@@ -69,12 +75,12 @@ Asked take_ticket(StoreCore& core, const ViewState& view, ShardId shard, std::ui
 struct Fetched {
   std::shared_ptr<void> value;
   std::uint64_t version = 0;
-  std::int64_t ttl_ms = -1;       // left in L2; -1: does not expire
+  std::int64_t ttl_ms = -1;  // left in L2; -1: does not expire
   std::int64_t soft_lead_ms = 0;
 };
 
-/// Offers a value to L1 (R2) and makes the result: a pin if L1 kept it, else the owned value. Without `pin`, and where the thread has no
-/// pin left, L1 is given a copy.
+/// Offers a value to L1 (R2) and makes the result: a pin if L1 kept it, else the owned value. Without `pin`, and where the thread
+/// has no pin left, L1 is given a copy.
 ReadResult keep(StoreCore& core, ViewState& view, const Asked& asked, std::string_view id, std::uint64_t hash, ShardId shard,
                 Fetched&& fetched, Source source, bool pin = true) {
   ReadResult r;
@@ -112,7 +118,8 @@ Opened open_value(StoreCore& core, ViewState& view, const PhysicalKey& key, Remo
   Envelope envelope;
   const Verdict verdict = open_envelope(bytes.bytes, key.text, view.options.schema, view.ops->codec_id, envelope);
   const auto complain = [&](const char* what) {
-    if (core.bad_bytes_line()) core.log(LogLevel::warn, "view " + view.name + ": a value in Redis " + what + "; served as a miss");
+    if (core.bad_bytes_line())
+      core.log(LogLevel::warn, "view " + view.name + ": a value in Redis " + what + "; served as a miss");
   };
   if (verdict == Verdict::foreign) {
     view.foreign_values.fetch_add(1, std::memory_order_relaxed);
@@ -134,12 +141,14 @@ Opened open_value(StoreCore& core, ViewState& view, const PhysicalKey& key, Remo
     view.bad_envelopes.fetch_add(1, std::memory_order_relaxed);
     core.errors.count(Errc::bad_data);
     complain(verdict == Verdict::good ? "does not decode" : "does not verify or has an older schema");
-    // Bytes that verify but do not decode may be another build's mistake or ours: they are overwritten under a lease, not deleted.
+    // Bytes that verify but do not decode may be another build's mistake or ours: they are overwritten under a lease, not
+    // deleted.
     return verdict == Verdict::good ? Opened::unusable : Opened::poison;
   }
   out.version = envelope.version;
   out.ttl_ms = bytes.ttl_ms;
-  if (envelope.hard_ttl_ms > 0) out.ttl_ms = bytes.ttl_ms < 0 ? envelope.hard_ttl_ms : std::min(bytes.ttl_ms, envelope.hard_ttl_ms);
+  if (envelope.hard_ttl_ms > 0)
+    out.ttl_ms = bytes.ttl_ms < 0 ? envelope.hard_ttl_ms : std::min(bytes.ttl_ms, envelope.hard_ttl_ms);
 #ifdef TIERCACHE_LAB
   if (lab::ablated(lab::Remedy::durations) && envelope.hard_ttl_ms > 0) {
     out.ttl_ms = envelope.hard_ttl_ms - careless_wall_clock_ms();
@@ -168,8 +177,9 @@ Sealed seal_value(const StoreCore& core, const ViewState& view, const PhysicalKe
     return sealed;
   }
   if (sealed.payload.size() > core.config.max_value_bytes) {
-    sealed.error = Error{Errc::too_large, "view " + view.name + ": the encoded value has " + std::to_string(sealed.payload.size()) +
-                                              " bytes, max_value_bytes is " + std::to_string(core.config.max_value_bytes)};
+    sealed.error =
+        Error{Errc::too_large, "view " + view.name + ": the encoded value has " + std::to_string(sealed.payload.size()) +
+                                   " bytes, max_value_bytes is " + std::to_string(core.config.max_value_bytes)};
     return sealed;
   }
   Envelope envelope;
@@ -245,7 +255,8 @@ Flow<ReadResult> load_under_lease(ReadCall& call, Asked asked, std::string token
   request.shard = call.key.shard;
   request.keys = {&call.key.text, 1};
   request.token = token;
-  // The loader may have used the caller's time up; to leave the lease behind would make others wait, so these get a little of their own.
+  // The loader may have used the caller's time up; to leave the lease behind would make others wait, so these get a little of
+  // their own.
   request.deadline = Deadline(std::max(call.deadline.at(), std::chrono::steady_clock::now() + std::chrono::milliseconds(100)));
   RemoteReply reply;
   if (r.error || !loaded.value) {
@@ -278,7 +289,8 @@ Flow<ReadResult> load_under_lease(ReadCall& call, Asked asked, std::string token
   }
   TIERCACHE_LAB_POINT(l2_reply_to_l1_commit, call.key.text);
   const auto soft = call.view.options.soft_ttl;
-  Fetched fetched{std::move(loaded.value), loaded.version, flow_ttl(ttl), soft.count() > 0 && soft < ttl ? (ttl - soft).count() : 0};
+  Fetched fetched{std::move(loaded.value), loaded.version, flow_ttl(ttl),
+                  soft.count() > 0 && soft < ttl ? (ttl - soft).count() : 0};
   co_return keep(core, call.view, asked, call.id, call.l1_hash, call.key.shard, std::move(fetched), Source::loader);
 }
 
@@ -342,7 +354,8 @@ Flow<ReadResult> fetch(ReadCall& call) {
         co_return ReadResult{};
       }
       if (opened == Opened::foreign) co_return load_alone(call, asked, std::nullopt);  // not ours to overwrite
-      if (ignore_value) co_return failed(core, Error{Errc::internal, "a lease request that ignores values was answered with one"});
+      if (ignore_value)
+        co_return failed(core, Error{Errc::internal, "a lease request that ignores values was answered with one"});
       ignore_value = true;
       continue;
     }
@@ -361,14 +374,17 @@ Flow<ReadResult> fetch(ReadCall& call) {
     ignore_value = false;
     const Duration left = call.deadline.left();
     if (left <= Duration::zero())
-      co_return failed(core, Error{Errc::deadline_exceeded, "view " + view.name + ": another instance was still loading the key"});
-    const Duration pause = std::min<Duration>(left, nap / 2 + Duration(std::uniform_int_distribution<Duration::rep>(0, nap.count() / 2)(jitter())));
+      co_return failed(core,
+                       Error{Errc::deadline_exceeded, "view " + view.name + ": another instance was still loading the key"});
+    const Duration pause =
+        std::min<Duration>(left, nap / 2 + Duration(std::uniform_int_distribution<Duration::rep>(0, nap.count() / 2)(jitter())));
     nap = std::min<Duration>(nap * 2, poll_max);
     co_await Waiting([&](std::coroutine_handle<> flow) { return call.driver.pause(pause, flow); });
   }
 }
 
-/// R4: after the answer, or without one, the key leaves L1 and the flights; then, and only if there was an answer, the echo is done for (R5).
+/// R4: after the answer, or without one, the key leaves L1 and the flights; then, and only if there was an answer, the echo is
+/// done for (R5).
 void settle(WriteCall& call, std::span<const Key> keys, std::uint64_t write_id, const RemoteReply& reply) {
   for (const Key& key : keys) {
     TIERCACHE_LAB_POINT(write_reply_to_erase, key.physical.text);
@@ -387,7 +403,8 @@ Result<void> outcome(StoreCore& core, RemoteReply&& reply) {
 
 Flow<ReadResult> read_flow(ReadCall& call) {
   for (;;) {
-    const std::uint32_t generation = call.core.coherence.generation(call.key.shard) + call.view.clears.load(std::memory_order_acquire);
+    const std::uint32_t generation =
+        call.core.coherence.generation(call.key.shard) + call.view.clears.load(std::memory_order_acquire);
     const Flights::Seat seat = call.core.flights.join(call.key.text, generation, call.loader != nullptr);
     if (seat.leads) {
       ReadResult r;
@@ -401,7 +418,8 @@ Flow<ReadResult> read_flow(ReadCall& call) {
     call.view.flight_joins.fetch_add(1, std::memory_order_relaxed);
     co_await Waiting([&](std::coroutine_handle<> flow) { return call.driver.wait(*seat.flight, call.deadline, flow); });
     if (!seat.flight->wait(Deadline(SteadyTime::min())))
-      co_return failed(call.core, Error{Errc::deadline_exceeded, "view " + call.view.name + ": the fetch in progress did not end in time"});
+      co_return failed(call.core,
+                       Error{Errc::deadline_exceeded, "view " + call.view.name + ": the fetch in progress did not end in time"});
     ReadResult r = seat.flight->share(*call.view.ops);
     // The leader ran out of its time, not of ours.
     if (!r.has_value() && r.error && r.error->code == Errc::deadline_exceeded && !call.deadline.passed()) continue;
@@ -442,7 +460,8 @@ Flow<std::vector<ReadResult>> read_many_flow(WriteCall& call, std::span<const Ke
         continue;
       }
       Fetched fetched;
-      if (n < reply.values.size() && reply.values[n] && open_value(core, call.view, keys[i].physical, *reply.values[n], fetched) == Opened::good) {
+      if (n < reply.values.size() && reply.values[n] &&
+          open_value(core, call.view, keys[i].physical, *reply.values[n], fetched) == Opened::good) {
         call.view.l2_hits.fetch_add(1, std::memory_order_relaxed);
         TIERCACHE_LAB_POINT(l2_reply_to_l1_commit, keys[i].physical.text);
         const std::uint64_t hash = core.table->hash(call.view.l1_id, keys[i].id);
@@ -476,7 +495,8 @@ Flow<Result<void>> put_flow(WriteCall& call, const Key& key, const void* value) 
     meta.hard_expiry_ms = l1_expiry(call.view.options, flow_ttl(call.ttl));
     switch (core.table->put(call.view.l1_id, key.id, hash, copy.get(), meta)) {
       case l1::PutStatus::stored: co_return Result<void>{};
-      case l1::PutStatus::too_large: co_return Error{Errc::too_large, "view " + call.view.name + ": the value is over l1.max_entry_bytes"};
+      case l1::PutStatus::too_large:
+        co_return Error{Errc::too_large, "view " + call.view.name + ": the value is over l1.max_entry_bytes"};
       default: co_return Error{Errc::refused, "view " + call.view.name + ": L1 has no room and could free none"};
     }
   }

@@ -14,9 +14,9 @@ namespace tiercache::detail {
 
 struct Flight;
 
-/// How a flow waits. Each function returns true when the thing is done already, and the flow goes on without a pause; false when it will
-/// resume `flow` later, exactly once. A blocking driver blocks and returns true, so its flows never suspend; an asynchronous one is to
-/// come and needs no second copy of any flow.
+/// How a flow waits. Each function returns true when the thing is done already, and the flow goes on without a pause; false when
+/// it will resume `flow` later, exactly once. A blocking driver blocks and returns true, so its flows never suspend; an
+/// asynchronous one is to come and needs no second copy of any flow.
 class Driver {
  public:
   virtual ~Driver() = default;

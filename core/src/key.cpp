@@ -10,10 +10,14 @@
 namespace tiercache::detail {
 
 Result<void> check_name(std::string_view field, std::string_view name) {
-  const auto fail = [&](std::string_view what) { return Error{Errc::invalid_argument, std::string(field) + ": " + std::string(what)}; };
-  if (name.empty() || name.size() > name_bytes_max) return fail("must have 1 .. 64 characters, has " + std::to_string(name.size()));
+  const auto fail = [&](std::string_view what) {
+    return Error{Errc::invalid_argument, std::string(field) + ": " + std::string(what)};
+  };
+  if (name.empty() || name.size() > name_bytes_max)
+    return fail("must have 1 .. 64 characters, has " + std::to_string(name.size()));
   for (const char c : name) {
-    const bool good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+    const bool good =
+        (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
     if (!good) return fail("may hold only A-Z a-z 0-9 . _ -");
   }
   return {};

@@ -11,7 +11,8 @@ LogSink spdlog_sink() {
   auto logger = std::make_shared<spdlog::logger>("tiercache", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
   logger->set_level(spdlog::level::trace);
   return [logger](LogLevel level, std::string_view line) {
-    constexpr spdlog::level::level_enum levels[] = {spdlog::level::debug, spdlog::level::info, spdlog::level::warn, spdlog::level::err, spdlog::level::off};
+    constexpr spdlog::level::level_enum levels[] = {spdlog::level::debug, spdlog::level::info, spdlog::level::warn,
+                                                    spdlog::level::err, spdlog::level::off};
     logger->log(levels[static_cast<unsigned>(level)], "{}", line);
   };
 }

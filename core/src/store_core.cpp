@@ -40,8 +40,10 @@ Result<void> StoreCore::open_table() {
   l1::Options options = config.l1;
   options.is_void = [](const void* self, const l1::Entry& entry) noexcept {
     const auto& core = *static_cast<const StoreCore*>(self);
-    const ViewState* view = core.by_l1_id_[entry.view() % core.by_l1_id_.size()].load(std::memory_order_acquire);  // (4) pairs with (3)
-    return view != nullptr && entry.generation() != core.coherence.generation(entry.shard()) + view->clears.load(std::memory_order_relaxed);
+    const ViewState* view =
+        core.by_l1_id_[entry.view() % core.by_l1_id_.size()].load(std::memory_order_acquire);  // (4) pairs with (3)
+    return view != nullptr &&
+           entry.generation() != core.coherence.generation(entry.shard()) + view->clears.load(std::memory_order_relaxed);
   };
   options.void_context = this;
   Result<std::unique_ptr<l1::Table>> made = l1::Table::create(options);
@@ -58,7 +60,8 @@ void StoreCore::start() {
 
 StoreCore::~StoreCore() {
   if (forks.load(std::memory_order_relaxed) != forks_at_open_) {
-    // In a forked child the threads to join do not exist, and locks may have been held at the fork: leave all to the process's end.
+    // In a forked child the threads to join do not exist, and locks may have been held at the fork: leave all to the process's
+    // end.
     static_cast<void>(bus.release());
     static_cast<void>(keeper.release());
     static_cast<void>(remote.release());
@@ -71,7 +74,8 @@ void StoreCore::close(Deadline deadline) noexcept {
   if (forks.load(std::memory_order_relaxed) != forks_at_open_) return;
   const std::lock_guard lock(close_mutex_);
   if (closed_.exchange(true)) return;
-  // The bus first: it calls into this object and sends through the remote. Without it L1 is not kept coherent: nothing in it may answer.
+  // The bus first: it calls into this object and sends through the remote. Without it L1 is not kept coherent: nothing in it may
+  // answer.
   if (bus) bus->stop(deadline);
   coherence.end();
   if (keeper) keeper->stop();
@@ -109,7 +113,9 @@ void StoreCore::on_clear(ShardId, std::string_view type, std::uint64_t, std::uin
 
 void StoreCore::on_gap(ShardId shard, GapReason) noexcept { coherence.bump(shard); }
 
-void StoreCore::on_coherent(ShardId shard, SteadyTime until) noexcept { coherence.extend(shard, until, config.bus.staleness_budget); }
+void StoreCore::on_coherent(ShardId shard, SteadyTime until) noexcept {
+  coherence.extend(shard, until, config.bus.staleness_budget);
+}
 
 void StoreCore::on_epoch(ShardId shard, std::uint64_t epoch) noexcept { coherence.set_epoch(shard, epoch); }
 
@@ -127,7 +133,8 @@ Result<ViewState*> StoreCore::open_view(std::string_view name, const ViewOptions
   const std::string field = "view " + std::string(name);
   if (options.ttl.count() < 0 || options.l1_ttl.count() < 0 || options.soft_ttl.count() < 0 || options.deadline.count() < 0)
     return Error{Errc::invalid_argument, field + ": ttl, l1_ttl, soft_ttl, deadline: must not be negative"};
-  if (!(options.ttl_jitter >= 0 && options.ttl_jitter <= 0.5)) return Error{Errc::invalid_argument, field + ": ttl_jitter: must be 0 .. 0.5"};
+  if (!(options.ttl_jitter >= 0 && options.ttl_jitter <= 0.5))
+    return Error{Errc::invalid_argument, field + ": ttl_jitter: must be 0 .. 0.5"};
   const std::lock_guard lock(views_mutex_);
   if (closed_.load(std::memory_order_relaxed)) return Error{Errc::closed, "the store is closed"};
   if (ViewState* there = find_view(name)) {
@@ -142,7 +149,8 @@ Result<ViewState*> StoreCore::open_view(std::string_view name, const ViewOptions
   view.options = options;
   view.ops = &ops;
   view.l1_id = *id;
-  by_l1_id_[*id % by_l1_id_.size()].store(&view, std::memory_order_release);  // (3) the view is complete before the hand can see it
+  by_l1_id_[*id % by_l1_id_.size()].store(&view,
+                                          std::memory_order_release);  // (3) the view is complete before the hand can see it
   for (std::size_t i = local_hash(name, 0);; ++i) {
     auto& slot = by_slot_[i % by_slot_.size()];
     if (slot.load(std::memory_order_relaxed) != nullptr) continue;
@@ -232,7 +240,8 @@ void LeaseKeeper::run() {
       wake_.wait(lock, [this] { return stopping_ || !held_.empty(); });
       continue;
     }
-    const auto first = std::min_element(held_.begin(), held_.end(), [](const auto& a, const auto& b) { return a.second.renew_at < b.second.renew_at; });
+    const auto first = std::min_element(held_.begin(), held_.end(),
+                                        [](const auto& a, const auto& b) { return a.second.renew_at < b.second.renew_at; });
     const SteadyTime due = first->second.renew_at;
     if (std::chrono::steady_clock::now() < due) {
       wake_.wait_until(lock, due, [this] { return stopping_; });

@@ -24,13 +24,16 @@
 
 namespace tiercache::detail {
 
-/// Numbers of own writes that were answered and erased locally: their echoes, which may come later, have nothing left to do, and must not void
-/// what was filled since (race 15 in docs/guarantees.md). An echo whose write was never answered is applied like any other's. Lock-free; a number
-/// that was overwritten by a later one of the same slot counts as unanswered, which is the safe side.
+/// Numbers of own writes that were answered and erased locally: their echoes, which may come later, have nothing left to do, and
+/// must not void what was filled since (race 15 in docs/guarantees.md). An echo whose write was never answered is applied like
+/// any other's. Lock-free; a number that was overwritten by a later one of the same slot counts as unanswered, which is the safe
+/// side.
 class AnsweredWrites {
  public:
   std::uint64_t next() noexcept { return last_.fetch_add(1, std::memory_order_relaxed) + 1; }
-  void answered(std::uint64_t id) noexcept { slots_[id % size].store(id, std::memory_order_release); }  // (1) after the local erase
+  void answered(std::uint64_t id) noexcept {
+    slots_[id % size].store(id, std::memory_order_release);
+  }  // (1) after the local erase
   [[nodiscard]] bool was_answered(std::uint64_t id) const noexcept {
     return slots_[id % size].load(std::memory_order_acquire) == id;  // (2) pairs with (1)
   }
@@ -82,7 +85,8 @@ class StoreCore final : public BusSink {
   void start();               ///< connects the ports; called once, before any view exists
   void close(Deadline deadline) noexcept;
 
-  void on_invalidate(ShardId shard, std::string_view key, std::uint64_t version, std::uint64_t origin, std::uint64_t write_id) noexcept override;
+  void on_invalidate(ShardId shard, std::string_view key, std::uint64_t version, std::uint64_t origin,
+                     std::uint64_t write_id) noexcept override;
   void on_clear(ShardId shard, std::string_view type, std::uint64_t origin, std::uint64_t write_id) noexcept override;
   void on_gap(ShardId shard, GapReason reason) noexcept override;
   void on_coherent(ShardId shard, SteadyTime until) noexcept override;
@@ -120,10 +124,10 @@ class StoreCore final : public BusSink {
   std::uint64_t forks_at_open_;
   std::atomic<bool> closed_{false};
   std::mutex close_mutex_;
-  mutable std::mutex views_mutex_;             // taken to open a view and to scrape
-  std::deque<ViewState> views_;                // stable addresses
+  mutable std::mutex views_mutex_;                        // taken to open a view and to scrape
+  std::deque<ViewState> views_;                           // stable addresses
   std::array<std::atomic<ViewState*>, 1024> by_l1_id_{};  // for the table's hand: whose generation is a view's
-  std::array<std::atomic<ViewState*>, 1024> by_slot_{};  // open addressing by name, for the bus thread; never removed from
+  std::array<std::atomic<ViewState*>, 1024> by_slot_{};   // open addressing by name, for the bus thread; never removed from
 };
 
 /// The real ports; defined in wiring.cpp, which alone knows l2 and invalidation.

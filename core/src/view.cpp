@@ -39,7 +39,8 @@ R contain(StoreCore& core, F&& flow) noexcept {
 }  // namespace
 
 l1::Pin View::probe(std::string_view id) noexcept {
-  if (state_ == nullptr) [[unlikely]] return {};
+  if (state_ == nullptr) [[unlikely]]
+    return {};
   StoreCore& core = *core_;
   ViewState& view = *state_;
   const ShardId shard = core.keys.sharded() ? core.keys.shard_of(view.name, id) : ShardId{0};
@@ -81,8 +82,15 @@ ReadResult View::read(std::string_view id, const ReadOptions& options, const Loa
   if (const char* why = core_->unusable()) return refused(Errc::closed, why);
   return contain<ReadResult>(*core_, [&] {
     BlockingDriver driver;
-    ReadCall call{*core_, *state_, driver, id, core_->keys.physical(state_->name, id), core_->table->hash(state_->l1_id, id),
-                  deadline_of(*core_, *state_, options.deadline), options.ttl, loader};
+    ReadCall call{*core_,
+                  *state_,
+                  driver,
+                  id,
+                  core_->keys.physical(state_->name, id),
+                  core_->table->hash(state_->l1_id, id),
+                  deadline_of(*core_, *state_, options.deadline),
+                  options.ttl,
+                  loader};
     return read_flow(call).run();
   });
 }
@@ -194,7 +202,8 @@ ViewStats View::stats() const {
 
 std::shared_ptr<View> open_view(const std::shared_ptr<StoreCore>& core, std::string_view name, const ViewOptions& options,
                                 const ValueOps& ops) {
-  Result<ViewState*> state = core ? core->open_view(name, options, ops) : Result<ViewState*>(Error{Errc::closed, "the store was moved from"});
+  Result<ViewState*> state =
+      core ? core->open_view(name, options, ops) : Result<ViewState*>(Error{Errc::closed, "the store was moved from"});
   if (!state) return std::make_shared<View>(core, nullptr, std::move(state).error());
   return std::make_shared<View>(core, *state, std::nullopt);
 }

@@ -20,7 +20,8 @@ class HitCounter {
   ~HitCounter() {
     for (auto& chunk : chunks_) delete[] chunk.load(std::memory_order_relaxed);
   }
-  /// The thread's count after this hit. Wait-free, no allocation but at the first hit of 64 threads. Without memory for it: uncounted.
+  /// The thread's count after this hit. Wait-free, no allocation but at the first hit of 64 threads. Without memory for it:
+  /// uncounted.
   std::uint64_t add() noexcept {
     const std::uint32_t i = l1::thread_index();
     std::atomic<Cell*>& slot = chunks_[(i / chunk_cells) % chunks];
@@ -52,7 +53,8 @@ class HitCounter {
   static Cell* grow(std::atomic<Cell*>& slot) noexcept {
     Cell* fresh = new (std::nothrow) Cell[chunk_cells];
     Cell* there = nullptr;
-    if (fresh == nullptr || slot.compare_exchange_strong(there, fresh, std::memory_order_acq_rel, std::memory_order_acquire))  // (1), (2)
+    if (fresh == nullptr ||
+        slot.compare_exchange_strong(there, fresh, std::memory_order_acq_rel, std::memory_order_acquire))  // (1), (2)
       return fresh;
     delete[] fresh;
     return there;
@@ -70,8 +72,8 @@ struct ViewState {
   std::atomic<std::uint32_t> clears{0};  ///< added to the shard's generation: clear() is O(1)
 
   HitCounter l1_hits;
-  std::atomic<std::uint64_t> l2_hits{0}, misses{0}, loads{0}, load_failures{0}, flight_joins{0}, puts{0}, erases{0}, l1_bypassed{0},
-      bad_envelopes{0}, foreign_values{0};
+  std::atomic<std::uint64_t> l2_hits{0}, misses{0}, loads{0}, load_failures{0}, flight_joins{0}, puts{0}, erases{0},
+      l1_bypassed{0}, bad_envelopes{0}, foreign_values{0};
 };
 
 }  // namespace tiercache::detail

@@ -23,8 +23,8 @@
 #include <array>
 #include <charconv>
 #include <condition_variable>
-#include <mutex>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -263,7 +263,7 @@ class Subscriber {
   Heartbeat& beat_;
   Machine machine_;
   const int cancel_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);  // readable from request_stop() on; -1: connects are not cut short
-  bool left_behind_ = false;  // the thread's own
+  bool left_behind_ = false;                                   // the thread's own
   std::mutex mutex_;
   std::condition_variable changed_;
   std::unique_ptr<l2::Connection> connection_;  // written by the thread under mutex_, read by it without
@@ -355,7 +355,7 @@ class Bus final : public BusPort {
   MachineOptions machine_;
   std::vector<std::string> channels_;
   Heartbeat beat_;
-  mutable std::mutex mutex_;                 // stats() may race with start()
+  mutable std::mutex mutex_;  // stats() may race with start()
   std::shared_ptr<Subscriber> subscriber_;
   std::thread thread_;
 };

@@ -72,7 +72,7 @@ class Heartbeat {
   std::uint64_t failures_ = 0;  // in a row; the thread's own
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<Sent> sent_;       // guarded by mutex_, as are the rest
+  std::deque<Sent> sent_;  // guarded by mutex_, as are the rest
   bool hurry_ = false;
   bool stopping_ = false;
   bool ended_ = true;

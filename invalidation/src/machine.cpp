@@ -14,7 +14,10 @@ void bump(std::atomic<std::uint64_t>& counter) noexcept { counter.fetch_add(1, s
 }  // namespace
 
 Machine::Machine(const MachineOptions& options, BusSink& sink, std::uint64_t seed)
-    : options_(options), sink_(sink), random_(seed), shards_(std::clamp<std::uint32_t>(options.shards, 1, 16384)),
+    : options_(options),
+      sink_(sink),
+      random_(seed),
+      shards_(std::clamp<std::uint32_t>(options.shards, 1, 16384)),
       backoff_(options.backoff_min) {}
 
 Machine::Action Machine::tick(SteadyTime now) {
@@ -23,11 +26,9 @@ Machine::Action Machine::tick(SteadyTime now) {
       if (now < retry_at_) return Action::none;
       state_ = State::connecting;
       return Action::connect;
-    case State::connecting:
-      return Action::none;
+    case State::connecting: return Action::none;
     case State::subscribing:
-    case State::live:
-      return check_silence(now);
+    case State::live: return check_silence(now);
   }
   return Action::none;
 }

@@ -58,9 +58,7 @@ class EraseHazards {
   }
   EraseHazards(const EraseHazards&) = delete;
   EraseHazards& operator=(const EraseHazards&) = delete;
-  [[nodiscard]] detail::HazardSlot* get() const noexcept {
-    return record_ != nullptr ? record_->hazards : overflow_->hazards;
-  }
+  [[nodiscard]] detail::HazardSlot* get() const noexcept { return record_ != nullptr ? record_->hazards : overflow_->hazards; }
 
  private:
   detail::Record* record_;
@@ -86,15 +84,15 @@ struct Core {
   // store.cpp
   struct Sizes {
     std::size_t value_offset = 0;
-    std::size_t bytes = 0;    // of the allocation
-    unsigned granules = 0;    // 0: from operator new, for sure
+    std::size_t bytes = 0;  // of the allocation
+    unsigned granules = 0;  // 0: from operator new, for sure
     std::uint64_t heap = 0;
-    std::uint64_t cost = 0;   // an upper bound of what is charged
+    std::uint64_t cost = 0;  // an upper bound of what is charged
   };
   [[nodiscard]] static Sizes sizes(const TypeOps& type, std::string_view key, const void* value) noexcept;
   [[nodiscard]] Entry* allocate(Sizes& sizes, const TypeOps& type) noexcept;
-  PutStatus store(ViewId view, std::string_view key, std::uint64_t hash, void* value, const EntryMeta& meta,
-                  const Ticket* ticket, Pin* pin) noexcept;
+  PutStatus store(ViewId view, std::string_view key, std::uint64_t hash, void* value, const EntryMeta& meta, const Ticket* ticket,
+                  Pin* pin) noexcept;
   [[nodiscard]] PutStatus link(Bucket& bucket, ViewId view, std::string_view key, std::uint64_t hash, Entry* entry,
                                const Ticket* ticket, detail::Record& record, Op& op) noexcept;
   [[nodiscard]] bool fenced(const Ticket& ticket, std::uint64_t hash, std::uint64_t control_word) const noexcept;

@@ -8,7 +8,7 @@
 namespace tiercache::l1 {
 
 namespace {
-constexpr unsigned entries_looked_at = 32;      // by one pick, before it takes the least used of the last bucket
+constexpr unsigned entries_looked_at = 32;        // by one pick, before it takes the least used of the last bucket
 constexpr std::uint64_t buckets_per_pick = 4096;  // of a sparsely filled table
 }  // namespace
 
@@ -42,7 +42,7 @@ bool Eviction::evict(Core& core, const Victim& victim) noexcept {
 
 /// The least used entry of a bucket, held. Void ones are freed on the way. `age`: the hand passes.
 Eviction::Victim Eviction::coldest(Core& core, Op& op, Bucket& bucket, unsigned first, bool age, std::int64_t now_ms,
-                                    unsigned& freed) noexcept {
+                                   unsigned& freed) noexcept {
   unsigned best_slot = slots_per_bucket;
   std::uint8_t best_freq = Access::freq_max + 1;
   for (unsigned n = 0; n < slots_per_bucket; ++n) {

@@ -41,7 +41,7 @@ class Eviction {
     const Entry* entry = nullptr;  // held by the op's other hazard
     std::uint64_t word = 0;
     unsigned slot = 0;
-    std::uint8_t freq = 0;           // its use counter before the hand lowered it
+    std::uint8_t freq = 0;  // its use counter before the hand lowered it
   };
 
   /// `freed` tells how many void entries went on the way; then there may be no victim, and the budget wants another look.

@@ -39,11 +39,11 @@ namespace {
 /// Apart from the records, so that a scan skips the unused ones by reading a few lines.
 enum Ownership : std::uint8_t { unused, owned, pins_left };
 std::atomic<std::uint8_t> ownership[max_threads];
-std::atomic<std::uint32_t> records_seen{0};        // one past the highest record ever owned: what a scan looks at
-std::atomic<std::uint32_t> records_owned{0};       // lets threads past the limit give up without a scan
+std::atomic<std::uint32_t> records_seen{0};   // one past the highest record ever owned: what a scan looks at
+std::atomic<std::uint32_t> records_owned{0};  // lets threads past the limit give up without a scan
 std::atomic<OverflowRecord*> overflow_list{nullptr};
-OverflowRecord first_overflow;                     // so that a failing allocator rarely matters
-thread_local constinit bool tls_over = false;      // this thread's guard is gone
+OverflowRecord first_overflow;                 // so that a failing allocator rarely matters
+thread_local constinit bool tls_over = false;  // this thread's guard is gone
 
 struct Guard {
   bool armed = false;

@@ -43,8 +43,8 @@ class Sketch {
       std::uint64_t word = place.word->load(std::memory_order_relaxed);
       // Conservative update: only the counters that bound the estimate grow. One try: a lost race loses one count.
       if (counter(word, place.shift) != least) continue;
-      static_cast<void>(place.word->compare_exchange_strong(word, word + (std::uint64_t{1} << place.shift),
-                                                            std::memory_order_relaxed));
+      static_cast<void>(
+          place.word->compare_exchange_strong(word, word + (std::uint64_t{1} << place.shift), std::memory_order_relaxed));
     }
     if (additions_.fetch_add(1, std::memory_order_relaxed) % aging_step == aging_step - 1) age();
   }

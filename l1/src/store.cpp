@@ -35,8 +35,8 @@ Core::Sizes Core::sizes(const TypeOps& type, std::string_view key, const void* v
   }
   const std::size_t granules = (s.bytes + Arena::granule_bytes - 1) / Arena::granule_bytes;
   if (granules <= Arena::block_granules && type.align <= entry_align) s.granules = static_cast<unsigned>(granules);
-  s.cost = (s.granules != 0 ? s.granules * Arena::granule_bytes
-                            : external_bound(s.bytes, std::max(type.align, entry_align))) + s.heap;
+  s.cost =
+      (s.granules != 0 ? s.granules * Arena::granule_bytes : external_bound(s.bytes, std::max(type.align, entry_align))) + s.heap;
   return s;
 }
 

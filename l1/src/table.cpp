@@ -112,8 +112,7 @@ Result<std::unique_ptr<Table>> Table::create(const Options& options) {
   }
 }
 
-Table::Table(Core* core) noexcept
-    : buckets_(core->buckets), bucket_count_(core->bucket_count), seed_(core->seed), core_(core) {}
+Table::Table(Core* core) noexcept : buckets_(core->buckets), bucket_count_(core->bucket_count), seed_(core->seed), core_(core) {}
 
 Table::~Table() { Core::abandon(core_); }
 

@@ -17,9 +17,9 @@ struct ShardNames {
   std::string seq;
   std::string epoch;
   std::string run;
-  std::string beat;     ///< this origin's heartbeat
+  std::string beat;  ///< this origin's heartbeat
   std::string channel;
-  std::string tag;      ///< "{07}:" before an id, empty standalone
+  std::string tag;  ///< "{07}:" before an id, empty standalone
 };
 
 class Names {
@@ -33,7 +33,8 @@ class Names {
     std::string end;  // ":{07}"
     if (shards_ != 0) end.append(":{").append(hex(shard, 2)).append("}");
     std::string tag = end.empty() ? end : end.substr(1).append(":");
-    return {prefix_ + "!seq" + end, prefix_ + "!epoch" + end, prefix_ + "!run" + end, prefix_ + "!hb" + end + ":" + origin_,
+    return {prefix_ + "!seq" + end, prefix_ + "!epoch" + end,
+            prefix_ + "!run" + end, prefix_ + "!hb" + end + ":" + origin_,
             prefix_ + "!bus" + end, std::move(tag)};
   }
   /// env:resource:type:[{tag}:]id -> env:resource:!lease:[{tag}:]type:id; nothing: `key` is not one of this store and shard.

@@ -15,7 +15,10 @@
 namespace tiercache::l2 {
 
 Pool::Pool(const Options& options, Log log, Counters& counters)
-    : options_(options), log_(std::move(log)), counters_(counters), cancel_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+    : options_(options),
+      log_(std::move(log)),
+      counters_(counters),
+      cancel_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       random_(static_cast<std::mt19937::result_type>(random_u64())) {
   idle_.reserve(options_.pool_size);  // so that giving one back never allocates
   lent_.reserve(options_.pool_size);

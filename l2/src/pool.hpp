@@ -104,7 +104,7 @@ class Pool {
   SteadyTime renewed_at_{};
   SteadyTime no_growth_until_{};
   Error last_error_{Errc::unavailable, "not connected yet"};
-  bool tried_ = false;             ///< the first attempt has ended
+  bool tried_ = false;  ///< the first attempt has ended
   bool ever_connected_ = false;
   bool closing_ = false;
   bool thread_done_ = false;

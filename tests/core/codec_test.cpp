@@ -62,10 +62,10 @@ TEST(Codec, RawBytesAreTheBytesThemselves) {
 }
 
 TEST(Codec, FiveBytesCannotAskForGigabytes) {
-  EXPECT_FALSE(decodes<std::vector<int>>(std::string("\xdd\xff\xff\xff\xff", 5)));          // array32 of 2^32-1
-  EXPECT_FALSE((decodes<std::map<int, int>>(std::string("\xdf\xff\xff\xff\xff", 5))));      // map32
-  EXPECT_FALSE(decodes<std::string>(std::string("\xdb\xff\xff\xff\xff", 5)));               // str32
-  EXPECT_FALSE(decodes<std::vector<char>>(std::string("\xc6\xff\xff\xff\xff", 5)));         // bin32
+  EXPECT_FALSE(decodes<std::vector<int>>(std::string("\xdd\xff\xff\xff\xff", 5)));      // array32 of 2^32-1
+  EXPECT_FALSE((decodes<std::map<int, int>>(std::string("\xdf\xff\xff\xff\xff", 5))));  // map32
+  EXPECT_FALSE(decodes<std::string>(std::string("\xdb\xff\xff\xff\xff", 5)));           // str32
+  EXPECT_FALSE(decodes<std::vector<char>>(std::string("\xc6\xff\xff\xff\xff", 5)));     // bin32
 }
 
 TEST(Codec, DepthIsBounded) {

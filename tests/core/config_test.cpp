@@ -55,9 +55,9 @@ class FromEnv : public ::testing::Test {
     for (const char* name : names) unsetenv(name);
   }
   void TearDown() override { SetUp(); }
-  static constexpr const char* names[] = {"REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_USERNAME", "REDIS_PASSWORD", "REDIS_DB",
-                                          "REDIS_ENABLED", "TIERCACHE_ENV", "TIERCACHE_RESOURCE", "TIERCACHE_L1_BYTES",
-                                          "TIERCACHE_BUDGET_MS", "TIERCACHE_LOG"};
+  static constexpr const char* names[] = {"REDIS_URL",          "REDIS_HOST",         "REDIS_PORT",          "REDIS_USERNAME",
+                                          "REDIS_PASSWORD",     "REDIS_DB",           "REDIS_ENABLED",       "TIERCACHE_ENV",
+                                          "TIERCACHE_RESOURCE", "TIERCACHE_L1_BYTES", "TIERCACHE_BUDGET_MS", "TIERCACHE_LOG"};
 };
 
 TEST_F(FromEnv, WithNothingSetIsTheDefault) {
@@ -101,9 +101,9 @@ TEST_F(FromEnv, UrlWinsAndKillSwitchWorks) {
 }
 
 TEST_F(FromEnv, NamesTheBadVariable) {
-  const std::pair<const char*, const char*> cases[] = {{"REDIS_PORT", "x"}, {"REDIS_PORT", "70000"}, {"REDIS_DB", "-1"},
-                                                       {"REDIS_ENABLED", "maybe"}, {"TIERCACHE_L1_BYTES", "1k"},
-                                                       {"TIERCACHE_BUDGET_MS", "0.5"}, {"TIERCACHE_LOG", "loud"}};
+  const std::pair<const char*, const char*> cases[] = {
+      {"REDIS_PORT", "x"},          {"REDIS_PORT", "70000"},        {"REDIS_DB", "-1"},       {"REDIS_ENABLED", "maybe"},
+      {"TIERCACHE_L1_BYTES", "1k"}, {"TIERCACHE_BUDGET_MS", "0.5"}, {"TIERCACHE_LOG", "loud"}};
   for (const auto& [variable, value] : cases) {
     SetUp();
     setenv(variable, value, 1);

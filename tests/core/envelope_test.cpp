@@ -53,8 +53,15 @@ TEST(Envelope, LayoutIsFrozen) {
     }
     return out;
   };
-  EXPECT_EQ(hex(head.substr(0, 16)), "54434501" "0102" "02" "00" "0000000000000007");
-  EXPECT_EQ(hex(head.substr(32, 12)), "0000000a0b0c" "000000000001");
+  EXPECT_EQ(hex(head.substr(0, 16)),
+            "54434501"
+            "0102"
+            "02"
+            "00"
+            "0000000000000007");
+  EXPECT_EQ(hex(head.substr(32, 12)),
+            "0000000a0b0c"
+            "000000000001");
 }
 
 TEST(Envelope, OfAnotherKeyIsPoison) {

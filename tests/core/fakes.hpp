@@ -68,7 +68,8 @@ class FakeRemote final : public RemotePort {
       case RemoteOp::get:
         for (const std::string& key : q.keys) {
           const auto it = data.find(key);
-          reply.values.push_back(it == data.end() ? std::nullopt : std::optional(RemoteValue{it->second.bytes, it->second.ttl_ms}));
+          reply.values.push_back(it == data.end() ? std::nullopt
+                                                  : std::optional(RemoteValue{it->second.bytes, it->second.ttl_ms}));
         }
         break;
       case RemoteOp::exists:

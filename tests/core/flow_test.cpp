@@ -324,8 +324,8 @@ TEST(ReadMany, OneRoundTripForAllThatL1Lacks) {
 }
 
 TEST(WriteFlow, WriterReadsItsOwnWriteThoughAFetchIsInFlight) {
-  // A reader's L2 request is answered with the old value; before it lands, this process writes; a read after the write's return must
-  // not board the old flight.
+  // A reader's L2 request is answered with the old value; before it lands, this process writes; a read after the write's return
+  // must not board the old flight.
   FakeStore store;
   IntView view(store);
   ASSERT_TRUE(view.put("a", 1).ok());

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Stores as instances of one service, against a real redis-server; and the tools to hold a thread between two steps of the protocol.
+// Stores as instances of one service, against a real redis-server; and the tools to hold a thread between two steps of the
+// protocol.
 #pragma once
 
 #include <redis_server.hpp>
@@ -58,7 +59,9 @@ class Instance {
   }
 
   [[nodiscard]] bool coherent() const { return store_.health().l1_coherent; }
-  void wait_coherent() const { ASSERT_TRUE(eventually([this] { return coherent(); })); }
+  void wait_coherent() const {
+    ASSERT_TRUE(eventually([this] { return coherent(); }));
+  }
   /// Everything announced before the call is applied here: two heartbeats that were sent after it came back.
   void wait_applied() const {
     const std::uint64_t seen = store_.stats().bus.heartbeats_seen;
@@ -143,6 +146,8 @@ class Race : public ::testing::TestWithParam<bool> {
   [[nodiscard]] static bool remedy() { return GetParam(); }
   RedisServer server;
 };
-inline std::string race_name(const ::testing::TestParamInfo<bool>& info) { return info.param ? "WithRemedyHolds" : "WithoutRemedyBreaks"; }
+inline std::string race_name(const ::testing::TestParamInfo<bool>& info) {
+  return info.param ? "WithRemedyHolds" : "WithoutRemedyBreaks";
+}
 
 }  // namespace tiercache::testing

@@ -65,7 +65,8 @@ TEST(Key, OfAnotherSpaceIsNotParsed) {
 TEST(Key, NamesAreChecked) {
   EXPECT_TRUE(check_name("env", "prod-1.a_B").ok());
   EXPECT_TRUE(check_name("env", std::string(64, 'a')).ok());
-  for (const std::string& bad : {std::string(), std::string(65, 'a'), std::string("a:b"), std::string("a b"), std::string("!seq"), std::string("a*"), std::string("\xc3\xa4")}) {
+  for (const std::string& bad : {std::string(), std::string(65, 'a'), std::string("a:b"), std::string("a b"), std::string("!seq"),
+                                 std::string("a*"), std::string("\xc3\xa4")}) {
     const Result<void> r = check_name("env", bad);
     ASSERT_FALSE(r.ok()) << bad;
     EXPECT_EQ(r.error().code, Errc::invalid_argument);
@@ -77,7 +78,8 @@ TEST(Key, IdsAreChecked) {
   EXPECT_EQ(id_fault("a"), nullptr);
   EXPECT_EQ(id_fault(std::string(1024, 'x')), nullptr);
   EXPECT_EQ(id_fault("\xc3\xa4:*?[]"), nullptr);
-  for (const std::string& bad : {std::string(), std::string(1025, 'x'), std::string("a b"), std::string("a\nb"), std::string(1, '\0'), std::string("a{b"), std::string("b}"), std::string("\x7f")})
+  for (const std::string& bad : {std::string(), std::string(1025, 'x'), std::string("a b"), std::string("a\nb"),
+                                 std::string(1, '\0'), std::string("a{b"), std::string("b}"), std::string("\x7f")})
     EXPECT_NE(id_fault(bad), nullptr) << bad;
 }
 

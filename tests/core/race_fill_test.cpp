@@ -6,8 +6,8 @@
 namespace tiercache::testing {
 namespace {
 
-// B reads key k: L2 answers 1. Before B commits it to L1, A writes 2, and the invalidation reaches B, which has nothing to unlink.
-// Then B commits. Without the fence B's L1 would hold 1 until its ttl.
+// B reads key k: L2 answers 1. Before B commits it to L1, A writes 2, and the invalidation reaches B, which has nothing to
+// unlink. Then B commits. Without the fence B's L1 would hold 1 until its ttl.
 class FillVersusInvalidation : public Race {};
 TEST_P(FillVersusInvalidation, Row1) {
   const Ablated ablated(lab::Remedy::fence, !remedy());
@@ -30,8 +30,8 @@ TEST_P(FillVersusInvalidation, Row1) {
 }
 INSTANTIATE_TEST_SUITE_P(Races, FillVersusInvalidation, ::testing::Bool(), race_name);
 
-// B loads k: the database says 1. Before B fills L2, a writer commits 2 to the database and erases k. Then B's fill arrives. Without
-// the lease's token check Redis would hold 1, and every instance after it.
+// B loads k: the database says 1. Before B fills L2, a writer commits 2 to the database and erases k. Then B's fill arrives.
+// Without the lease's token check Redis would hold 1, and every instance after it.
 class LoaderVersusDatabaseWrite : public Race {};
 TEST_P(LoaderVersusDatabaseWrite, Row2) {
   const Ablated ablated(lab::Remedy::lease, !remedy());
@@ -57,8 +57,8 @@ TEST_P(LoaderVersusDatabaseWrite, Row2) {
 }
 INSTANTIATE_TEST_SUITE_P(Races, LoaderVersusDatabaseWrite, ::testing::Bool(), race_name);
 
-// B reads k: L2 answers 1. B's link to the bus breaks; A writes 2, and nobody tells B. The link heals, B is coherent again (by its new
-// generation) and then commits what it read under the old one.
+// B reads k: L2 answers 1. B's link to the bus breaks; A writes 2, and nobody tells B. The link heals, B is coherent again (by
+// its new generation) and then commits what it read under the old one.
 class OldGenerationFillAfterReconnect : public Race {};
 TEST_P(OldGenerationFillAfterReconnect, Row10) {
   const Ablated ablated(lab::Remedy::generation, !remedy());

@@ -6,8 +6,8 @@
 namespace tiercache::testing {
 namespace {
 
-// B holds 1 in L1. Redis ends B's subscription, as it does at an output-buffer overflow; A writes 2 meanwhile; B subscribes again and is
-// told nothing of it.
+// B holds 1 in L1. Redis ends B's subscription, as it does at an output-buffer overflow; A writes 2 meanwhile; B subscribes again
+// and is told nothing of it.
 class Disconnect : public Race {};
 TEST_P(Disconnect, Row6) {
   const Ablated ablated(lab::Remedy::generation, !remedy());
@@ -31,9 +31,9 @@ TEST_P(Disconnect, Row6) {
 }
 INSTANTIATE_TEST_SUITE_P(Races, Disconnect, ::testing::Bool(), race_name);
 
-// B holds 1 in L1. The link from Redis to B goes dead without a word (bytes are taken and dropped). A writes 2. B is never told; its L1
-// must stop answering within the budget. Every read is judged by the promise: begun at t, it may return 1 only if 2 was not
-// acknowledged before t - D.
+// B holds 1 in L1. The link from Redis to B goes dead without a word (bytes are taken and dropped). A writes 2. B is never told;
+// its L1 must stop answering within the budget. Every read is judged by the promise: begun at t, it may return 1 only if 2 was
+// not acknowledged before t - D.
 class HalfOpenLink : public Race {};
 TEST_P(HalfOpenLink, Row7) {
   const Ablated ablated(lab::Remedy::heartbeat, !remedy());

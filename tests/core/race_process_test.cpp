@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Races that need a process of their own: one that dies between two steps, one that is stopped and resumed. The child is forked before this
-// process has a thread, and talks through shared memory.
+// Races that need a process of their own: one that dies between two steps, one that is stopped and resumed. The child is forked
+// before this process has a thread, and talks through shared memory.
 #include "instances.hpp"
 
 #include <sys/mman.h>
@@ -14,9 +14,9 @@ namespace {
 
 /// What parent and child share. Lock-free atomics work across processes.
 struct Shared {
-  std::atomic<int> port{0};          // set by the parent once Redis runs
-  std::atomic<int> command{0};       // parent -> child
-  std::atomic<int> state{0};         // child -> parent
+  std::atomic<int> port{0};     // set by the parent once Redis runs
+  std::atomic<int> command{0};  // parent -> child
+  std::atomic<int> state{0};    // child -> parent
   std::atomic<std::int64_t> acknowledged{0};
   std::atomic<std::uint64_t> within{0}, beyond{0}, reads{0};
 };
@@ -71,8 +71,8 @@ class ProcessRace : public ::testing::TestWithParam<bool> {
   [[nodiscard]] static bool remedy() { return GetParam(); }
 };
 
-// A writer erases k after its database commit and dies in the middle. With one atomic step nobody ever sees the half of it. As two
-// commands, the announcement is out and the delete never comes: everyone refills from Redis, with the old value, for ever.
+// A writer erases k after its database commit and dies in the middle. With one atomic step nobody ever sees the half of it. As
+// two commands, the announcement is out and the delete never comes: everyone refills from Redis, with the old value, for ever.
 class CrashBetweenAnnounceAndStore : public ProcessRace {};
 TEST_P(CrashBetweenAnnounceAndStore, Row5) {
   const bool with = remedy();
@@ -103,8 +103,9 @@ TEST_P(CrashBetweenAnnounceAndStore, Row5) {
 }
 INSTANTIATE_TEST_SUITE_P(Races, CrashBetweenAnnounceAndStore, ::testing::Bool(), race_name);
 
-// The reader's process is stopped for longer than the budget while k is written, and resumed. Its reading threads may run before the bus
-// thread has caught up (which is held here, to be certain): a clock that a thread had kept from before would let L1 answer.
+// The reader's process is stopped for longer than the budget while k is written, and resumed. Its reading threads may run before
+// the bus thread has caught up (which is held here, to be certain): a clock that a thread had kept from before would let L1
+// answer.
 class StoppedAndResumed : public ProcessRace {};
 TEST_P(StoppedAndResumed, Row17) {
   const bool with = remedy();
@@ -121,7 +122,8 @@ TEST_P(StoppedAndResumed, Row17) {
       const auto h = instance.view.get("k");
       ++shared.reads;
       const std::int64_t acknowledged = shared.acknowledged;
-      if (h && h.source() == Source::l1 && *h == 1 && acknowledged != 0) ++(t > acknowledged + 500'000'000 ? shared.beyond : shared.within);
+      if (h && h.source() == Source::l1 && *h == 1 && acknowledged != 0)
+        ++(t > acknowledged + 500'000'000 ? shared.beyond : shared.within);
     }
     _exit(0);
   });

@@ -53,7 +53,8 @@ TEST_P(ClockSkew, Row16) {
 }
 INSTANTIATE_TEST_SUITE_P(Races, ClockSkew, ::testing::Bool(), race_name);
 
-// The bytes under k are those of another key (a botched migration). Without the envelope's check k's reader is given the other's value.
+// The bytes under k are those of another key (a botched migration). Without the envelope's check k's reader is given the other's
+// value.
 class ForeignValueUnderTheKey : public Race {};
 TEST_P(ForeignValueUnderTheKey, Row26) {
   const Ablated ablated(lab::Remedy::envelope_check, !remedy());
@@ -88,8 +89,8 @@ TEST(SchemaChange, OldDeploysValuesAreReplacedAndNewerDeploysAreLeftAlone) {
   EXPECT_EQ(*kept, 2);
 }
 
-// k is 1 when Redis saves its snapshot, then becomes 2 in the database and in Redis. Redis dies and comes back from the snapshot. Where
-// asked, values stored before the restart are distrusted.
+// k is 1 when Redis saves its snapshot, then becomes 2 in the database and in Redis. Redis dies and comes back from the snapshot.
+// Where asked, values stored before the restart are distrusted.
 class OlderSnapshot : public Race {};
 TEST_P(OlderSnapshot, Row29) {
   const Ablated ablated(lab::Remedy::epoch_distrust, !remedy());

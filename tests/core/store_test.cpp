@@ -314,8 +314,8 @@ TEST_F(StoreTest, LogsHoldNoKeysAndNoValues) {
 }
 
 TEST_F(StoreTest, WriterReadsItsOwnWritesAmongManyReaders) {
-  // Key k is written by thread k alone, with growing values; everyone reads everything. The writer must never read less than it wrote,
-  // and nobody more than was begun to be written.
+  // Key k is written by thread k alone, with growing values; everyone reads everything. The writer must never read less than it
+  // wrote, and nobody more than was begun to be written.
   const unsigned seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));
   Instance a(instance_config(server.url()));

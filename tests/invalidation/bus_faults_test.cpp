@@ -16,9 +16,9 @@
 namespace tiercache::testing {
 namespace {
 
+using std::chrono::milliseconds;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
-using std::chrono::milliseconds;
 
 class BusFaults : public ::testing::Test {
  protected:
@@ -165,7 +165,7 @@ TEST_F(BusFaults, AHeldReaderClaimsNothingNewAndThenAppliesInOrder) {
   EXPECT_THAT(a.sink().lines("invalidate"), IsEmpty());
   lab::bus_reader_stopped = false;
   ASSERT_NE(a.sink().wait_line("invalidate 0 dev:users:user:k3"), 0U) << a.sink().text();
-  EXPECT_THAT(a.sink().lines("invalidate"), 
+  EXPECT_THAT(a.sink().lines("invalidate"),
               ElementsAre("invalidate 0 dev:users:user:k1 v0 w1", "invalidate 0 dev:users:user:k2 v0 w2",
                           "invalidate 0 dev:users:user:k3 v0 w3"));
   EXPECT_TRUE(a.coherent_after(here(a)));

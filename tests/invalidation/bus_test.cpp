@@ -26,9 +26,9 @@
 namespace tiercache::testing {
 namespace {
 
+using std::chrono::milliseconds;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
-using std::chrono::milliseconds;
 
 std::size_t invalidations(const std::vector<std::string>& lines) {
   const auto is = [](const std::string& line) { return line.starts_with("invalidate"); };
@@ -262,10 +262,13 @@ TEST(Bus, HeartbeatsThatFailAreTriedAgainEachWithinTwoIntervalsAndStopWaitsForTh
   invalidation::Options options;
   options.staleness_budget = milliseconds(1000);
   options.heartbeat = milliseconds(100);
-  const auto bus = invalidation::open_bus(options, l2, {"dev", "users", 1}, remote, Log([&](LogLevel, std::string_view line) {
-    const std::lock_guard lock(log_mutex);
-    log.emplace_back(line);
-  }, LogLevel::warn));
+  const auto bus = invalidation::open_bus(options, l2, {"dev", "users", 1}, remote,
+                                          Log(
+                                              [&](LogLevel, std::string_view line) {
+                                                const std::lock_guard lock(log_mutex);
+                                                log.emplace_back(line);
+                                              },
+                                              LogLevel::warn));
   bus->start(sink);
   ASSERT_TRUE(remote.wait_inside(3));
   EXPECT_LE(remote.left(), milliseconds(200));

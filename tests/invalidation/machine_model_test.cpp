@@ -87,8 +87,8 @@ class World final : public BusSink {
     }
     switch (pick(9)) {
       case 0: cut(); break;
-      case 1: stopped_ = !stopped_; break;  // half open: the link stands and carries nothing
-      case 2: epoch_ = random_(), sequence_ = 0; break;                  // counters lost, links stand
+      case 1: stopped_ = !stopped_; break;                                      // half open: the link stands and carries nothing
+      case 2: epoch_ = random_(), sequence_ = 0; break;                         // counters lost, links stand
       case 3: cut(), epoch_ = random_(), sequence_ = 0, beats_.clear(); break;  // a restart
       case 4: cut(), sequence_ -= std::min<std::uint64_t>(sequence_, pick(5)); break;  // an older snapshot that kept its epoch
       case 5: refuses_ = !refuses_; break;

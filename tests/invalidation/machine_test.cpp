@@ -18,6 +18,7 @@
 namespace tiercache::invalidation {
 namespace {
 
+using std::chrono::milliseconds;
 using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::Each;
@@ -27,7 +28,6 @@ using ::testing::IsEmpty;
 using ::testing::Le;
 using ::testing::Not;
 using ::testing::StartsWith;
-using std::chrono::milliseconds;
 using Action = Machine::Action;
 
 constexpr std::uint64_t me = 111;

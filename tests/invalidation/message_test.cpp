@@ -33,15 +33,16 @@ std::vector<std::pair<std::string, std::string>> corpus() {
 
 TEST(Message, BytesAreTheOnesOfTheFrozenTable) {
   const std::vector<Item> items{{"ab", 0x0102030405060708}};
-  const std::string expected("TCB\x01\x01\x00\x00\x07"
-                             "\x11\x22\x33\x44\x55\x66\x77\x88"
-                             "\x00\x00\x00\x00\x00\x00\x00\x09"
-                             "\xa1\xb2\xc3\xd4\xe5\xf6\x07\x18"
-                             "\x00\x00\x00\x00\x00\x00\x00\x2a"
-                             "\x00\x01"
-                             "\x00\x02\x01\x02\x03\x04\x05\x06\x07\x08"
-                             "ab",
-                             54);
+  const std::string expected(
+      "TCB\x01\x01\x00\x00\x07"
+      "\x11\x22\x33\x44\x55\x66\x77\x88"
+      "\x00\x00\x00\x00\x00\x00\x00\x09"
+      "\xa1\xb2\xc3\xd4\xe5\xf6\x07\x18"
+      "\x00\x00\x00\x00\x00\x00\x00\x2a"
+      "\x00\x01"
+      "\x00\x02\x01\x02\x03\x04\x05\x06\x07\x08"
+      "ab",
+      54);
   EXPECT_EQ(encode(some_head, items), expected);
 }
 

@@ -7,8 +7,8 @@
 namespace tiercache::invalidation {
 namespace {
 
-using ::testing::HasSubstr;
 using std::chrono::milliseconds;
+using ::testing::HasSubstr;
 
 std::string problem(milliseconds budget, milliseconds heartbeat) {
   Options o;

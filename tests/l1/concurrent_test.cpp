@@ -70,8 +70,8 @@ void run(Typed<Checked>& t, const Load& load, std::uint64_t seed, std::uint64_t 
     const std::size_t k = random() % n;
     const std::uint64_t floor = model.acknowledged[k].load();
     if (random() % 4 == 0) {
-      bool hit = t.table->visit(t.view, load.keys[k], hashes[k], 0, 0,
-                                [&](const void* value, const Entry&) { check(k, floor, value); });
+      bool hit =
+          t.table->visit(t.view, load.keys[k], hashes[k], 0, 0, [&](const void* value, const Entry&) { check(k, floor, value); });
       if (hit) return;
     } else if (Pin pin = t.table->find(t.view, load.keys[k], hashes[k], 0, 0)) {
       check(k, floor, pin.value());

@@ -105,10 +105,10 @@ inline unsigned rounds(unsigned usual) {
   return given != nullptr ? static_cast<unsigned>(std::strtoul(given, nullptr, 0)) : usual;
 }
 
-#define EXPECT_VALID(table)                                    \
-  do {                                                         \
-    auto valid_ = (table).validate();                          \
-    EXPECT_TRUE(valid_.ok()) << valid_.error().message;        \
+#define EXPECT_VALID(table)                             \
+  do {                                                  \
+    auto valid_ = (table).validate();                   \
+    EXPECT_TRUE(valid_.ok()) << valid_.error().message; \
   } while (false)
 
 }  // namespace tiercache::l1::test

@@ -135,8 +135,7 @@ const Story stories[] = {
     {"it is finished and replaced by a later one", [](Scene& s) { s.install_later(slot::make(7, later_address), true); },
      slot::make(7, later_address)},
     {"it is finished, removed, and a later one is installed",
-     [](Scene& s) { s.install_later(slot::make(7, later_address), false); },
-     slot::make(7, later_address)},
+     [](Scene& s) { s.install_later(slot::make(7, later_address), false); }, slot::make(7, later_address)},
     {"the old entry's address is used again, unless a hazard is on it",
      [](Scene& s) {
        const bool free = s.helper.hazard != old_address;

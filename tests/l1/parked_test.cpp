@@ -120,7 +120,10 @@ void fill_up(Typed<Value>& t) {
 
 // The key operated on is keys[0]; the others share its bucket.
 const Case cases[] = {
-    {"get", [](Typed<Value>& t, const std::vector<std::string>& k) { t.put(k[0], Value{0, 1, {}}); },
+    {"get",
+     [](Typed<Value>& t, const std::vector<std::string>& k) {
+       t.put(k[0], Value{0, 1, {}});
+     },
      [](Typed<Value>& t, const std::vector<std::string>& k, const Ticket&) { static_cast<void>(t.find(k[0])); }},
     {"get of an expired entry",
      [](Typed<Value>& t, const std::vector<std::string>& k) {
@@ -130,20 +133,36 @@ const Case cases[] = {
      },
      [](Typed<Value>& t, const std::vector<std::string>& k, const Ticket&) { static_cast<void>(t.find(k[0])); }},
     {"put of a new key", [](Typed<Value>&, const std::vector<std::string>&) {},
-     [](Typed<Value>& t, const std::vector<std::string>& k, const Ticket&) { t.put(k[0], Value{0, 2, {}}); }},
-    {"put over an old value", [](Typed<Value>& t, const std::vector<std::string>& k) { t.put(k[0], Value{0, 1, {}}); },
-     [](Typed<Value>& t, const std::vector<std::string>& k, const Ticket&) { t.put(k[0], Value{0, 2, {}}); }},
+     [](Typed<Value>& t, const std::vector<std::string>& k, const Ticket&) {
+       t.put(k[0], Value{0, 2, {}});
+     }},
+    {"put over an old value",
+     [](Typed<Value>& t, const std::vector<std::string>& k) {
+       t.put(k[0], Value{0, 1, {}});
+     },
+     [](Typed<Value>& t, const std::vector<std::string>& k, const Ticket&) {
+       t.put(k[0], Value{0, 2, {}});
+     }},
     {"fill", [](Typed<Value>&, const std::vector<std::string>&) {},
-     [](Typed<Value>& t, const std::vector<std::string>& k, const Ticket& ticket) { t.fill(ticket, k[0], Value{0, 2, {}}); }},
-    {"erase", [](Typed<Value>& t, const std::vector<std::string>& k) { t.put(k[0], Value{0, 1, {}}); },
+     [](Typed<Value>& t, const std::vector<std::string>& k, const Ticket& ticket) {
+       t.fill(ticket, k[0], Value{0, 2, {}});
+     }},
+    {"erase",
+     [](Typed<Value>& t, const std::vector<std::string>& k) {
+       t.put(k[0], Value{0, 1, {}});
+     },
      [](Typed<Value>& t, const std::vector<std::string>& k, const Ticket&) { t.erase(k[0]); }},
     {"put into a full bucket",
      [](Typed<Value>& t, const std::vector<std::string>& k) {
        for (std::size_t i = 1; i < k.size(); ++i) t.put(k[i], Value{i, 1, {}});
      },
-     [](Typed<Value>& t, const std::vector<std::string>& k, const Ticket&) { t.put(k[0], Value{0, 2, {}}); }},
+     [](Typed<Value>& t, const std::vector<std::string>& k, const Ticket&) {
+       t.put(k[0], Value{0, 2, {}});
+     }},
     {"put that evicts and reclaims", [](Typed<Value>& t, const std::vector<std::string>&) { fill_up(t); },
-     [](Typed<Value>& t, const std::vector<std::string>& k, const Ticket&) { t.put(k[0], Value{0, 2, {}}); }},
+     [](Typed<Value>& t, const std::vector<std::string>& k, const Ticket&) {
+       t.put(k[0], Value{0, 2, {}});
+     }},
     {"drain",
      [](Typed<Value>& t, const std::vector<std::string>& k) {
        for (std::size_t i = 0; i < k.size(); ++i) t.put(k[i], Value{i, 1, {}});
@@ -180,7 +199,8 @@ class Parked : public ::testing::TestWithParam<std::size_t> {};
 
 TEST_P(Parked, AThreadHeldAtAnyInstructionHoldsUpNobody) {
   const Case& what = cases[GetParam()];
-  struct sigaction action {}, before {};
+  struct sigaction action {
+  }, before{};
   action.sa_sigaction = on_trap;
   action.sa_flags = SA_SIGINFO;
   sigaction(SIGTRAP, &action, &before);
@@ -252,7 +272,8 @@ INSTANTIATE_TEST_SUITE_P(Operations, Parked, ::testing::Range<std::size_t>(0, st
 TEST(ParkedScan, APinCopiedWhileAScanIsHeldIsNotMissed) {
   // The scan is held between a free pin slot and the last one; meanwhile the pin on a retired entry is copied from the last to
   // the free one and dropped. The scan saw the free slot too early and sees the last one too late.
-  struct sigaction action {}, before {};
+  struct sigaction action {
+  }, before{};
   action.sa_sigaction = on_trap;
   action.sa_flags = SA_SIGINFO;
   sigaction(SIGTRAP, &action, &before);
@@ -316,7 +337,8 @@ TEST(ParkedScan, APinCopiedWhileAScanIsHeldIsNotMissed) {
 
 // The harness itself: a thread held with a spin lock taken is noticed.
 TEST(ParkedHarness, WouldNoticeALock) {
-  struct sigaction action {}, before {};
+  struct sigaction action {
+  }, before{};
   action.sa_sigaction = on_trap;
   action.sa_flags = SA_SIGINFO;
   sigaction(SIGTRAP, &action, &before);

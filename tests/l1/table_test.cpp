@@ -346,7 +346,9 @@ TEST(Model, RandomOperationsAgreeWithAMap) {
         auto it = model.find(key);
         const bool there = it != model.end() && (it->second.second == 0 || it->second.second > fake_now_ms);
         const bool removed = t.erase(key);
-        if (there) { EXPECT_TRUE(removed); }
+        if (there) {
+          EXPECT_TRUE(removed);
+        }
         model.erase(key);
         break;
       }
@@ -367,7 +369,9 @@ TEST(Model, RandomOperationsAgreeWithAMap) {
         const bool there = it != model.end() && (it->second.second == 0 || it->second.second > fake_now_ms);
         Pin pin = t.find(key);
         ASSERT_EQ(static_cast<bool>(pin), there) << key;
-        if (there) { EXPECT_EQ(t.value(pin), it->second.first); }
+        if (there) {
+          EXPECT_EQ(t.value(pin), it->second.first);
+        }
       }
     }
   }

@@ -107,8 +107,20 @@ TEST(Client, AVersionedPutNeverGoesBack) {
 TEST(Client, VersionsCompareAsUnsignedBytesPast53BitsAndPastTheServersLocale) {
   RedisServer server;
   Client c(server);
-  const std::uint64_t rising[] = {1, 0x7f, 0x80, 0xff, 0x100, 0xe0c0, (1ULL << 53) - 1, 1ULL << 53, (1ULL << 53) + 1,
-                                  0x7fffffffffffffff, 0x8000000000000000, 0xc300000000000000, 0xfffffffffffffffe, ~0ULL};
+  const std::uint64_t rising[] = {1,
+                                  0x7f,
+                                  0x80,
+                                  0xff,
+                                  0x100,
+                                  0xe0c0,
+                                  (1ULL << 53) - 1,
+                                  1ULL << 53,
+                                  (1ULL << 53) + 1,
+                                  0x7fffffffffffffff,
+                                  0x8000000000000000,
+                                  0xc300000000000000,
+                                  0xfffffffffffffffe,
+                                  ~0ULL};
   std::uint64_t before = 0;
   for (const std::uint64_t v : rising) {
     SCOPED_TRACE(v);

@@ -97,9 +97,8 @@ TEST(Fault, AServerKilledMidCallLeavesAWriteUnknownAndAReadUnavailable) {
     ASSERT_FALSE(c.put("1", "v").error);
     server.pause();
     const auto before = proxy.taken(TcpProxy::to_server);
-    auto call = std::async(std::launch::async, [&] {
-      return write ? c.put("1", "w", 0, Deadline::after(30s)) : c.get("1", Deadline::after(30s));
-    });
+    auto call = std::async(std::launch::async,
+                           [&] { return write ? c.put("1", "w", 0, Deadline::after(30s)) : c.get("1", Deadline::after(30s)); });
     ASSERT_TRUE(eventually([&] { return proxy.taken(TcpProxy::to_server) > before; }));
     server.kill9();
     ASSERT_EQ(call.wait_for(10s), std::future_status::ready);
@@ -145,7 +144,7 @@ TEST(Fault, AReplicaRefusesWritesAndAPromotionIsFound) {
   ASSERT_EQ(code(r), Errc::refused);
   EXPECT_TRUE(r.error->message.starts_with("READONLY")) << r.error->message;
   EXPECT_EQ(code(c.heartbeat(1)), Errc::refused);
-  EXPECT_EQ(c.value("1"), "v");  // reads go on
+  EXPECT_EQ(c.value("1"), "v");                    // reads go on
   EXPECT_GT(c.port().stats().connects, connects);  // another connection: the address may mean another server by now
   ASSERT_EQ(server.command({"CONFIG", "SET", "replica-serve-stale-data", "no"}), "OK");
   EXPECT_EQ(code(c.get("1")), Errc::refused);

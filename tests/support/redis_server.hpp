@@ -33,10 +33,10 @@
 namespace tiercache::testing {
 
 struct RedisServerOptions {
-  std::vector<std::string> args{};   ///< appended to the command line: {"--maxmemory-policy", "noeviction"}
-  std::string password{};            ///< requirepass; empty: none
-  std::uint64_t maxmemory = 0;       ///< bytes; 0: unlimited
-  std::uint16_t port = 0;            ///< 0: any free one
+  std::vector<std::string> args{};  ///< appended to the command line: {"--maxmemory-policy", "noeviction"}
+  std::string password{};           ///< requirepass; empty: none
+  std::uint64_t maxmemory = 0;      ///< bytes; 0: unlimited
+  std::uint16_t port = 0;           ///< 0: any free one
 };
 
 /// One redis-server process on 127.0.0.1 in a temporary folder of its own, without snapshots (save ""). The constructor and

@@ -114,10 +114,16 @@ class TcpProxy {
       wanted_.accept = Accept::forward;
     });
   }
-  [[nodiscard]] std::size_t connections() const { return locked([this] { return open_; }); }
-  [[nodiscard]] std::size_t accepted() const { return locked([this] { return accepted_; }); }  ///< since the beginning
+  [[nodiscard]] std::size_t connections() const {
+    return locked([this] { return open_; });
+  }
+  [[nodiscard]] std::size_t accepted() const {
+    return locked([this] { return accepted_; });
+  }  ///< since the beginning
   /// Bytes read from the sender of the direction, whatever became of them.
-  [[nodiscard]] std::uint64_t taken(Direction d) const { return locked([&] { return taken_[d]; }); }
+  [[nodiscard]] std::uint64_t taken(Direction d) const {
+    return locked([&] { return taken_[d]; });
+  }
 
  private:
   using Time = std::chrono::steady_clock::time_point;
@@ -137,14 +143,14 @@ class TcpProxy {
     int from = -1;
     int to = -1;
     std::deque<Piece> pending{};
-    std::uint64_t serial = 0;   // of the fault the counts belong to
-    std::uint64_t count = 0;    // bytes taken under that fault
-    bool ended = false;         // the sender closed
+    std::uint64_t serial = 0;  // of the fault the counts belong to
+    std::uint64_t count = 0;   // bytes taken under that fault
+    bool ended = false;        // the sender closed
     Time next_byte{};
   };
   struct Link {
     int client = -1;
-    int server = -1;            // -1: half open
+    int server = -1;  // -1: half open
     std::array<Flow, 2> flows{};
     bool dead = false;
   };

@@ -26,14 +26,15 @@ struct Loaded {
   std::optional<std::chrono::milliseconds> ttl{};
 };
 
-/// A named, typed view of a store. Cheap to copy; all calls thread-safe; keys are 1..1024 bytes above 0x20 without 0x7F, `{`, `}`.
+/// A named, typed view of a store. Cheap to copy; all calls thread-safe; keys are 1..1024 bytes above 0x20 without 0x7F, `{`,
+/// `}`.
 ///
-/// Progress: a hit in L1 is lock-free (no lock, no allocation, no system call, no shared write when repeated). Everything else talks to
-/// Redis and blocks up to the deadline. No call throws, but get_many for want of memory and visit what its visitor throws; what the loader throws becomes Errc::loader_failed for the leader and everyone
-/// who waited for it.
+/// Progress: a hit in L1 is lock-free (no lock, no allocation, no system call, no shared write when repeated). Everything else
+/// talks to Redis and blocks up to the deadline. No call throws, but get_many for want of memory and visit what its visitor
+/// throws; what the loader throws becomes Errc::loader_failed for the leader and everyone who waited for it.
 ///
-/// A writer reads its own writes: after put or erase returned, whatever it returned, reads of this store see that write or a later one.
-/// Other stores see it within the staleness budget once it returned ok.
+/// A writer reads its own writes: after put or erase returned, whatever it returned, reads of this store see that write or a
+/// later one. Other stores see it within the staleness budget once it returned ok.
 template <class V, class C = Msgpack<V>>
 class Cache {
   static_assert(std::is_nothrow_move_constructible_v<V> && std::is_copy_constructible_v<V> && std::is_nothrow_destructible_v<V>,
@@ -47,10 +48,11 @@ class Cache {
     return wrap(view_->read(key, options, nullptr));
   }
 
-  /// get(), and when neither tier has it `loader()` -> V, std::optional<V> or Loaded<V>. One loader call per key at a time, in this process
-  /// by joining the call in flight, across instances by a lease in Redis; the value is stored only while the lease stands, so a slow
-  /// loader cannot bring old data back. nullopt: an empty handle, nothing is stored. Redis away: the loader is called (once per key and
-  /// process), the value comes with error() == unavailable. A waiter whose deadline passes gets deadline_exceeded.
+  /// get(), and when neither tier has it `loader()` -> V, std::optional<V> or Loaded<V>. One loader call per key at a time, in
+  /// this process by joining the call in flight, across instances by a lease in Redis; the value is stored only while the lease
+  /// stands, so a slow loader cannot bring old data back. nullopt: an empty handle, nothing is stored. Redis away: the loader is
+  /// called (once per key and process), the value comes with error() == unavailable. A waiter whose deadline passes gets
+  /// deadline_exceeded.
   template <class F>
   [[nodiscard]] Handle<V> get_or_load(std::string_view key, F&& loader, const ReadOptions& options = {}) {
     if (Handle<V> hit = probe(key)) return hit;
@@ -66,16 +68,16 @@ class Cache {
     return view_->visit(key, [&f](const void* value, std::uint64_t) { std::forward<F>(f)(*static_cast<const V*>(value)); });
   }
 
-  /// Stores and announces in one atomic step. With Redis as the record: last write wins. Where a database is the record: erase() after the
-  /// commit, or put with {.version}. Does not fill L1 (with L2 disabled it does). Errors: see Errc; after outcome_unknown erase.
+  /// Stores and announces in one atomic step. With Redis as the record: last write wins. Where a database is the record: erase()
+  /// after the commit, or put with {.version}. Does not fill L1 (with L2 disabled it does). Errors: see Errc; after
+  /// outcome_unknown erase.
   Result<void> put(std::string_view key, const V& value, const WriteOptions& options = {}) {
     return view_->put(key, &value, options);
   }
 
-  /// Deletes and announces in one atomic step, and displaces every load of the key in progress anywhere. Erasing what is absent is ok.
-  Result<void> erase(std::string_view key, const WriteOptions& options = {}) {
-    return view_->erase(std::span(&key, 1), options);
-  }
+  /// Deletes and announces in one atomic step, and displaces every load of the key in progress anywhere. Erasing what is absent
+  /// is ok.
+  Result<void> erase(std::string_view key, const WriteOptions& options = {}) { return view_->erase(std::span(&key, 1), options); }
   /// One announcement for up to 1,024 keys of a shard. On an error some keys may be erased.
   Result<void> erase_many(std::span<const std::string_view> keys, const WriteOptions& options = {}) {
     return view_->erase(keys, options);
@@ -93,8 +95,9 @@ class Cache {
     return handles;
   }
 
-  /// Voids every key of the view: in this L1 at once, in Redis by SCAN in bounded batches, in other instances by announcement. Values put
-  /// while it runs may go, too. Errors: cut short (deadline_exceeded, unavailable): some keys may stand in Redis; call again.
+  /// Voids every key of the view: in this L1 at once, in Redis by SCAN in bounded batches, in other instances by announcement.
+  /// Values put while it runs may go, too. Errors: cut short (deadline_exceeded, unavailable): some keys may stand in Redis; call
+  /// again.
   Result<void> clear(const WriteOptions& options = {}) { return view_->clear(options); }
 
   [[nodiscard]] ViewStats stats() const { return view_->stats(); }

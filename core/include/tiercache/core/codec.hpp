@@ -21,12 +21,12 @@ namespace tiercache {
 template <class C, class V>
 concept Codec = requires(const V& value, std::string& out, std::string_view bytes) {
   { C::id } -> std::convertible_to<std::uint8_t>;
-  { C::encode(value, out) };
+  {C::encode(value, out)};
   { C::decode(bytes) } -> std::same_as<std::optional<V>>;
 };
 
-/// msgpack, for types with MSGPACK_DEFINE and all that msgpack-c knows. Unpacking is bounded: depth 32, and no container or string
-/// may claim more elements than bytes remain (each element takes at least one), so five bytes cannot ask for gigabytes.
+/// msgpack, for types with MSGPACK_DEFINE and all that msgpack-c knows. Unpacking is bounded: depth 32, and no container or
+/// string may claim more elements than bytes remain (each element takes at least one), so five bytes cannot ask for gigabytes.
 template <class V>
 struct Msgpack {
   static constexpr std::uint8_t id = 1;
@@ -78,7 +78,9 @@ class FootprintPacker {
 };
 
 template <class V>
-concept MsgpackDefined = requires(const V& v, FootprintPacker& p) { v.msgpack_pack(p); };
+concept MsgpackDefined = requires(const V& v, FootprintPacker& p) {
+  v.msgpack_pack(p);
+};
 
 }  // namespace detail
 

@@ -16,11 +16,11 @@ namespace tiercache {
 /// What a store is made of. A plain struct: fill it, hand it to Store::open. Each module owns its options; their headers document
 /// every field. Nothing here is read again after open().
 struct Config {
-  std::string env = "dev";        ///< first part of every key; 1..64 of A-Za-z0-9._-
-  std::string resource = "app";   ///< second part: the service whose instances share the cache; same alphabet
+  std::string env = "dev";       ///< first part of every key; 1..64 of A-Za-z0-9._-
+  std::string resource = "app";  ///< second part: the service whose instances share the cache; same alphabet
   l1::Options l1;
-  l2::Options l2;                 ///< l2.enabled = false: L1 only
-  invalidation::Options bus;      ///< bus.enabled = false: L1 is bounded by its ttl alone (needs l2 to matter)
+  l2::Options l2;             ///< l2.enabled = false: L1 only
+  invalidation::Options bus;  ///< bus.enabled = false: L1 is bounded by its ttl alone (needs l2 to matter)
 
   std::chrono::milliseconds default_deadline{1000};  ///< of a call that names none; > 0
   std::chrono::milliseconds lease_ttl{2000};         ///< how long a dead loader can hold others up; renewed at half; >= 100 ms
@@ -28,7 +28,7 @@ struct Config {
   std::uint64_t max_value_bytes = 64ULL << 20;       ///< encoded; larger ones are refused with too_large; > 0
   bool distrust_other_epochs = false;                ///< true: values stored before Redis last restarted are a miss
 
-  LogSink log_sink;               ///< empty: spdlog to stderr
+  LogSink log_sink;  ///< empty: spdlog to stderr
   LogLevel log_level = LogLevel::warn;
 
   /// The first bad field by name ("l2.pool_size: must be 1 .. 256, is 0").

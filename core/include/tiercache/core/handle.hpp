@@ -16,10 +16,10 @@ enum class Source : std::uint8_t { none, l1, l2, loader };
 
 /// The answer of a read: a value, an absence, or an absence with the reason why nobody could be asked.
 ///
-/// With a value it is either a pin on L1's own entry (nothing was copied) or a shared owner of a value that L1 did not keep. Either
-/// way `*handle` stays readable and unchanged until the handle goes, whatever happens to the entry, the view or the store. Move-only;
-/// may be moved to and destroyed on another thread; not for concurrent use. A thread may hold 24 pins; past that, hits are
-/// copied. A held pin keeps its entry's bytes in the budget: keep handles for a request, not for an hour.
+/// With a value it is either a pin on L1's own entry (nothing was copied) or a shared owner of a value that L1 did not keep.
+/// Either way `*handle` stays readable and unchanged until the handle goes, whatever happens to the entry, the view or the store.
+/// Move-only; may be moved to and destroyed on another thread; not for concurrent use. A thread may hold 24 pins; past that, hits
+/// are copied. A held pin keeps its entry's bytes in the budget: keep handles for a request, not for an hour.
 template <class V>
 class Handle {
  public:

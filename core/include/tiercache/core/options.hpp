@@ -9,17 +9,17 @@ namespace tiercache {
 
 /// Defaults of a view.
 struct ViewOptions {
-  std::chrono::milliseconds ttl{30'000};     ///< of values in Redis; 0: do not expire
-  std::chrono::milliseconds l1_ttl{0};       ///< cap on the time a value stays in L1; 0: as long as in Redis
-  std::chrono::milliseconds soft_ttl{0};     ///< age at which a value is soft-stale (carried, not acted on yet); 0: never
-  double ttl_jitter = 0.1;                   ///< L1 entries live this share shorter at random, so that they do not expire together; 0 .. 0.5
-  std::uint16_t schema = 1;                  ///< raise it when V's encoding changes: older values become misses, newer ones are left alone
-  std::chrono::milliseconds deadline{0};     ///< of calls that name none; 0: the store's default_deadline
+  std::chrono::milliseconds ttl{30'000};  ///< of values in Redis; 0: do not expire
+  std::chrono::milliseconds l1_ttl{0};    ///< cap on the time a value stays in L1; 0: as long as in Redis
+  std::chrono::milliseconds soft_ttl{0};  ///< age at which a value is soft-stale (carried, not acted on yet); 0: never
+  double ttl_jitter = 0.1;   ///< L1 entries live this share shorter at random, so that they do not expire together; 0 .. 0.5
+  std::uint16_t schema = 1;  ///< raise it when V's encoding changes: older values become misses, newer ones are left alone
+  std::chrono::milliseconds deadline{0};  ///< of calls that name none; 0: the store's default_deadline
 };
 
 /// Options of one read, over the view's.
 struct ReadOptions {
-  std::chrono::nanoseconds deadline{0};      ///< from the call on; 0: the view's. The loader's own time is not cut short by it.
+  std::chrono::nanoseconds deadline{0};  ///< from the call on; 0: the view's. The loader's own time is not cut short by it.
   std::optional<std::chrono::milliseconds> ttl{};  ///< of a value that the loader brings; unset: the view's
 };
 

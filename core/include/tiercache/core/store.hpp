@@ -25,11 +25,11 @@ class StoreCore;
 /// process; they share nothing but the hazard-pointer records.
 ///
 /// Threads: tc-l2, tc-bus, tc-beat, tc-keep; all signals blocked in them; no user code runs on them except the log sink and the
-/// destructors of values that an invalidation or eviction frees (any thread that calls the cache may run those, too: a value's destructor must
-/// not call the cache and should not block). Loaders and visitors run on the caller's thread.
+/// destructors of values that an invalidation or eviction frees (any thread that calls the cache may run those, too: a value's
+/// destructor must not call the cache and should not block). Loaders and visitors run on the caller's thread.
 ///
-/// Lifetime: views keep what they need alive; after close() or the store's end their calls return Errc::closed. Handles outlive all of
-/// it. After fork() the child's calls return Errc::closed beyond what L1 may still answer within the staleness budget.
+/// Lifetime: views keep what they need alive; after close() or the store's end their calls return Errc::closed. Handles outlive
+/// all of it. After fork() the child's calls return Errc::closed beyond what L1 may still answer within the staleness budget.
 class Store {
  public:
   /// Validates `config` and opens. Fails only for bad config or want of memory; without Redis it opens degraded and recovers by
@@ -39,8 +39,9 @@ class Store {
   Store& operator=(Store&&) noexcept;
   ~Store();  ///< close() with 2 s
 
-  /// The view `name`, made at the first call; later calls must name the same V and C and get the same view (the options of the first
-  /// call stand). name: 1..64 of A-Za-z0-9._-. A mistake gives a view of which every call fails with that error; see Cache::error().
+  /// The view `name`, made at the first call; later calls must name the same V and C and get the same view (the options of the
+  /// first call stand). name: 1..64 of A-Za-z0-9._-. A mistake gives a view of which every call fails with that error; see
+  /// Cache::error().
   template <class V, class C = Msgpack<V>>
   [[nodiscard]] Cache<V, C> cache(std::string_view name, ViewOptions options = {});
 

@@ -29,15 +29,14 @@ struct ValueOps {
   std::uint8_t codec_id = 0;
   /// Null or a throw: the bytes do not decode.
   std::shared_ptr<void> (*decode)(std::string_view bytes) = nullptr;
-  void (*encode)(const void* value, std::string& out) = nullptr;   ///< may throw
-  std::shared_ptr<void> (*copy)(const void* value) = nullptr;      ///< may throw
+  void (*encode)(const void* value, std::string& out) = nullptr;  ///< may throw
+  std::shared_ptr<void> (*copy)(const void* value) = nullptr;     ///< may throw
 };
 
 template <class V, class C>
 const ValueOps& value_ops() {
   static const ValueOps ops{
-      *l1::type_ops<V>(),
-      C::id,
+      *l1::type_ops<V>(), C::id,
       [](std::string_view bytes) -> std::shared_ptr<void> {
         std::optional<V> value = C::decode(bytes);
         return value ? std::make_shared<V>(std::move(*value)) : nullptr;
@@ -54,8 +53,8 @@ template <class R, class... Args>
 class FunctionRef<R(Args...)> {
  public:
   template <class F>
-    requires(!std::is_same_v<std::remove_cvref_t<F>, FunctionRef>)
-  FunctionRef(F&& f) noexcept  // NOLINT(google-explicit-constructor)
+  requires(!std::is_same_v<std::remove_cvref_t<F>, FunctionRef>) FunctionRef(F&& f)
+  noexcept  // NOLINT(google-explicit-constructor)
       : object_(const_cast<void*>(static_cast<const void*>(std::addressof(f)))), call_([](void* object, Args... args) -> R {
           return (*static_cast<std::remove_reference_t<F>*>(object))(std::forward<Args>(args)...);
         }) {}
@@ -110,7 +109,7 @@ class View {
   std::optional<Error> error_;
 };
 
-[[nodiscard]] std::shared_ptr<View> open_view(const std::shared_ptr<StoreCore>& core, std::string_view name, const ViewOptions& options,
-                                              const ValueOps& ops);
+[[nodiscard]] std::shared_ptr<View> open_view(const std::shared_ptr<StoreCore>& core, std::string_view name,
+                                              const ViewOptions& options, const ValueOps& ops);
 
 }  // namespace tiercache::detail

@@ -104,7 +104,7 @@ class Machine {
   struct Shard {
     bool subscribed = false;
     bool has_baseline = false;
-    bool silent = false;       ///< reported already, nothing came since
+    bool silent = false;  ///< reported already, nothing came since
     std::uint64_t epoch = 0;
     std::uint64_t baseline = 0;
     SteadyTime confirmed_at{};

@@ -39,7 +39,7 @@ struct Head {
   std::uint64_t epoch = 0;
   std::uint64_t sequence = 0;  ///< its own (0: unnumbered); heartbeat: the last one given
   std::uint64_t origin = 0;
-  std::uint64_t number = 0;    ///< write id, or the heartbeat's number
+  std::uint64_t number = 0;  ///< write id, or the heartbeat's number
 };
 
 /// Items of a parsed message, read in place: a forward range of Item by value. Valid while the parsed bytes are.
@@ -90,7 +90,7 @@ struct Parsed {
   ParseStatus status = ParseStatus::malformed;
   std::string_view problem;  ///< names the field; static storage; empty when ok
   Head head;
-  ItemRange items;           ///< points into the parsed bytes
+  ItemRange items;  ///< points into the parsed bytes
 };
 
 /// Reads one message. Strict: each field and each item is checked, and nothing may follow. Allocates nothing, O(bytes),

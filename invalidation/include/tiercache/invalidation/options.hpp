@@ -8,11 +8,13 @@
 namespace tiercache::invalidation {
 
 struct Options {
-  bool enabled = true;                                  ///< false: no bus; L1 of this store is not kept coherent with others
-  std::chrono::milliseconds staleness_budget{2000};     ///< D: past it L1 is bypassed; 250 ms .. 1 h
-  std::chrono::milliseconds heartbeat{0};               ///< H; 0: a fifth of the budget; at most a third of it
+  bool enabled = true;                               ///< false: no bus; L1 of this store is not kept coherent with others
+  std::chrono::milliseconds staleness_budget{2000};  ///< D: past it L1 is bypassed; 250 ms .. 1 h
+  std::chrono::milliseconds heartbeat{0};            ///< H; 0: a fifth of the budget; at most a third of it
   [[nodiscard]] Result<void> validate() const;
-  [[nodiscard]] std::chrono::milliseconds heartbeat_interval() const { return heartbeat.count() ? heartbeat : staleness_budget / 5; }
+  [[nodiscard]] std::chrono::milliseconds heartbeat_interval() const {
+    return heartbeat.count() ? heartbeat : staleness_budget / 5;
+  }
 };
 
 }  // namespace tiercache::invalidation

@@ -85,7 +85,8 @@ struct Kernel {
   [[nodiscard]] static std::uint64_t settled(Bucket& bucket, Env& env) noexcept {
     for (;;) {
       const std::uint64_t seen = bucket.control.load(Sync::acquire);
-      if (control::op(seen) == 0) [[likely]] return seen;
+      if (control::op(seen) == 0) [[likely]]
+        return seen;
       help(bucket, seen, env);
     }
   }
@@ -134,8 +135,7 @@ struct Kernel {
  private:
   static void settle_control(Bucket& bucket, std::uint64_t seen) noexcept {
     std::uint64_t expected = seen;  // failure: another helper was first
-    static_cast<void>(
-        bucket.control.compare_exchange_strong(expected, control::without_op(seen), Sync::acq_rel, Sync::relaxed));
+    static_cast<void>(bucket.control.compare_exchange_strong(expected, control::without_op(seen), Sync::acq_rel, Sync::relaxed));
   }
 };
 

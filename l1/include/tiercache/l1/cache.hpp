@@ -98,7 +98,8 @@ class Cache {
     const std::uint64_t hash = table_->hash(view_, key);
     const std::int64_t now = now_ms_();
     if (Pin pin = table_->find(view_, key, hash, generation, now)) [[likely]] {
-      if (sampled(16)) [[unlikely]] table_->count_hit(hash);
+      if (sampled(16)) [[unlikely]]
+        table_->count_hit(hash);
       return Handle<V>(std::move(pin));
     }
     if constexpr (std::is_copy_constructible_v<V>) {

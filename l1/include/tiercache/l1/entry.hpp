@@ -44,16 +44,12 @@ class Entry {
   [[nodiscard]] std::uint16_t view() const noexcept { return static_cast<std::uint16_t>(expiry_view_); }
   [[nodiscard]] std::uint16_t shard() const noexcept { return shard_; }
   [[nodiscard]] std::uint32_t generation() const noexcept { return generation_; }
-  [[nodiscard]] std::string_view key() const noexcept {
-    return {reinterpret_cast<const char*>(this) + header_bytes, key_bytes_};
-  }
+  [[nodiscard]] std::string_view key() const noexcept { return {reinterpret_cast<const char*>(this) + header_bytes, key_bytes_}; }
   [[nodiscard]] const void* value() const noexcept {
     return reinterpret_cast<const char*>(this) +
            value_offset(key_bytes_, std::size_t{1} << (flags_.load(std::memory_order_relaxed) & 0x0fU));
   }
-  [[nodiscard]] bool expired(std::int64_t now_ms) const noexcept {
-    return hard_expiry_ms() != 0 && hard_expiry_ms() <= now_ms;
-  }
+  [[nodiscard]] bool expired(std::int64_t now_ms) const noexcept { return hard_expiry_ms() != 0 && hard_expiry_ms() <= now_ms; }
 
   [[nodiscard]] static constexpr std::size_t value_offset(std::size_t key_bytes, std::size_t align) noexcept {
     return (header_bytes + key_bytes + align - 1) & ~(align - 1);
@@ -113,9 +109,7 @@ struct EntryAccess {
   }
   static void set_seq(Entry& entry, std::uint32_t seq) noexcept { entry.link_.store(seq, std::memory_order_relaxed); }
   [[nodiscard]] static Entry* next(const Entry& entry) noexcept { return at(entry.link_.load(std::memory_order_relaxed)); }
-  static void set_next(Entry& entry, const Entry* next) noexcept {
-    entry.link_.store(address(next), std::memory_order_relaxed);
-  }
+  static void set_next(Entry& entry, const Entry* next) noexcept { entry.link_.store(address(next), std::memory_order_relaxed); }
 
   [[nodiscard]] static bool retired(const Entry& entry) noexcept {
     return (entry.flags_.load(std::memory_order_acquire) & Entry::flag_retired) != 0;

@@ -54,7 +54,9 @@ concept NodeLike = !StringLike<V> && !VectorLike<V> && std::ranges::sized_range<
   typename V::allocator_type;
 };
 template <class V>
-concept TupleLike = requires { std::tuple_size<V>::value; };
+concept TupleLike = requires {
+  std::tuple_size<V>::value;
+};
 
 template <class V>
 [[nodiscard]] std::uint64_t elements(const V& range) noexcept {
@@ -90,9 +92,15 @@ template <class V>
     std::uint64_t sum = value.size() * (sizeof(typename V::value_type) + 2 * sizeof(void*) + detail::malloc_overhead);
     if constexpr (requires { value.bucket_count(); }) sum += value.bucket_count() * sizeof(void*);
     return sum + detail::elements(value);
-  } else if constexpr (requires(const V& v) { v.has_value(); *v; }) {
+  } else if constexpr (requires(const V& v) {
+                         v.has_value();
+                         *v;
+                       }) {
     return value.has_value() ? heap_footprint(*value) : 0;
-  } else if constexpr (requires { typename V::deleter_type; typename V::element_type; }) {
+  } else if constexpr (requires {
+                         typename V::deleter_type;
+                         typename V::element_type;
+                       }) {
     if constexpr (!std::is_array_v<typename V::element_type> && !std::is_void_v<typename V::element_type>) {
       return value ? sizeof(typename V::element_type) + detail::malloc_overhead + heap_footprint(*value) : 0;
     } else {
@@ -115,12 +123,11 @@ template <class V>
 [[nodiscard]] const TypeOps* type_ops() noexcept {
   static_assert(std::is_object_v<V> && std::is_move_constructible_v<V> && alignof(V) <= 32768);
   static constexpr TypeOps ops{
-      sizeof(V), alignof(V),
-      [](void* to, void* from) noexcept { ::new (to) V(std::move(*static_cast<V*>(from))); },
+      sizeof(V), alignof(V), [](void* to, void* from) noexcept { ::new (to) V(std::move(*static_cast<V*>(from))); },
       [](void* value) noexcept { static_cast<V*>(value)->~V(); },
-      std::is_trivially_copyable_v<V> && !detail::HasFootprint<V>
-          ? nullptr
-          : +[](const void* value) noexcept -> std::uint64_t { return heap_footprint(*static_cast<const V*>(value)); }};
+      std::is_trivially_copyable_v<V> && !detail::HasFootprint<V> ? nullptr : +[](const void* value) noexcept -> std::uint64_t {
+        return heap_footprint(*static_cast<const V*>(value));
+      }};
   return &ops;
 }
 

@@ -66,7 +66,8 @@ extern thread_local constinit Record* tls_record;
 
 [[nodiscard]] inline Record* this_record() noexcept {
   Record* record = tls_record;
-  if (record != nullptr) [[likely]] return record;
+  if (record != nullptr) [[likely]]
+    return record;
   return attach();
 }
 
@@ -77,7 +78,8 @@ extern thread_local constinit Record* tls_record;
 
 /// True when the owner has a free pin slot; fetches those that other threads gave back.
 [[nodiscard]] inline bool has_free_pin(Record& record) noexcept {
-  if (record.free_pins != 0) [[likely]] return true;
+  if (record.free_pins != 0) [[likely]]
+    return true;
   if (record.remote_freed.load(std::memory_order_relaxed) == 0) return false;
   // (9) acquire: pairs with (10), so that the slot's null is stored before the slot is used again.
   record.free_pins = record.remote_freed.exchange(0, std::memory_order_acquire);

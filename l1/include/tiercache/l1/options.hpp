@@ -18,7 +18,7 @@ struct Options {
   /// Tells void entries (of a generation that is no longer in force) from others: those are reclaimed first. Called with a hazard
   /// on the entry, off the hit path, from any thread; must be quick, must not throw or call the table. Null: expiry alone counts.
   bool (*is_void)(const void* context, const Entry& entry) noexcept = nullptr;
-  const void* void_context = nullptr;           ///< outlives the table
+  const void* void_context = nullptr;  ///< outlives the table
   /// The clock of expiry outside find(), which is given the time; the same epoch.
   std::int64_t (*now_ms)() noexcept = &coarse_now_ms;
   [[nodiscard]] Result<void> validate() const;

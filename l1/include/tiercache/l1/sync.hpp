@@ -61,11 +61,11 @@ struct StdSync {
     const auto* p = reinterpret_cast<const __m128i*>(words);
     // The high halves of two words each, arithmetically shifted so that the saturating pack keeps all 16 bits as they are.
     const auto high = [](__m128i a, __m128i b) noexcept {
-      return _mm_srai_epi32(
-          _mm_castps_si128(_mm_shuffle_ps(_mm_castsi128_ps(a), _mm_castsi128_ps(b), _MM_SHUFFLE(3, 1, 3, 1))), 16);
+      return _mm_srai_epi32(_mm_castps_si128(_mm_shuffle_ps(_mm_castsi128_ps(a), _mm_castsi128_ps(b), _MM_SHUFFLE(3, 1, 3, 1))),
+                            16);
     };
-    const __m128i tags = _mm_packs_epi32(high(_mm_load_si128(p), _mm_load_si128(p + 1)),
-                                         high(_mm_load_si128(p + 2), _mm_load_si128(p + 3)));
+    const __m128i tags =
+        _mm_packs_epi32(high(_mm_load_si128(p), _mm_load_si128(p + 1)), high(_mm_load_si128(p + 2), _mm_load_si128(p + 3)));
     const __m128i equal = _mm_cmpeq_epi16(tags, _mm_set1_epi16(static_cast<short>(tag)));
     return static_cast<unsigned>(_mm_movemask_epi8(_mm_packs_epi16(equal, equal))) & 0x7fU;
 #else

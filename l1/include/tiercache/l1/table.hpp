@@ -34,11 +34,11 @@ struct TypeOps {
 
 /// What an entry carries beside key and value. Frozen: later releases fill it, they do not widen it.
 struct EntryMeta {
-  std::uint64_t version = 0;          ///< the value's version; 0: none
-  std::uint32_t generation = 0;       ///< the entry is void unless it equals the generation that find() is given
+  std::uint64_t version = 0;     ///< the value's version; 0: none
+  std::uint32_t generation = 0;  ///< the entry is void unless it equals the generation that find() is given
   std::uint16_t shard = 0;
-  std::int64_t hard_expiry_ms = 0;    ///< coarse_now_ms() at which it expires; 0: never; below 2^48
-  std::uint32_t soft_lead_ms = 0;     ///< how long before hard expiry it goes soft-stale; 0: never
+  std::int64_t hard_expiry_ms = 0;  ///< coarse_now_ms() at which it expires; 0: never; below 2^48
+  std::uint32_t soft_lead_ms = 0;   ///< how long before hard expiry it goes soft-stale; 0: never
 };
 
 /// Captured BEFORE the L2 read is sent; a fill with it is refused once the key was erased, invalidated or put. A plain value.
@@ -95,7 +95,8 @@ class Table {
   [[nodiscard]] Pin find(ViewId view, std::string_view key, std::uint64_t hash, std::uint32_t generation,
                          std::int64_t now_ms) noexcept {
     detail::Record* record = detail::this_record();
-    if (record == nullptr || !detail::has_free_pin(*record)) [[unlikely]] return {};
+    if (record == nullptr || !detail::has_free_pin(*record)) [[unlikely]]
+      return {};
     const unsigned pin = detail::free_pin(*record);
     detail::HazardSlot& hazard = detail::pin_slot(*record, pin);
     const detail::Match match = probe(view, key, hash, generation, now_ms, hazard);
@@ -109,7 +110,8 @@ class Table {
   template <class F>
   bool visit(ViewId view, std::string_view key, std::uint64_t hash, std::uint32_t generation, std::int64_t now_ms, F&& f) {
     detail::Record* record = detail::this_record();
-    if (record == nullptr || record->visit_depth == detail::visit_hazards) [[unlikely]] return false;
+    if (record == nullptr || record->visit_depth == detail::visit_hazards) [[unlikely]]
+      return false;
     const Visit held(*record);
     const detail::Match match = probe(view, key, hash, generation, now_ms, held.hazard);
     if (match.entry == nullptr) return false;

@@ -20,8 +20,8 @@ struct Reply {
   enum class Type : std::uint8_t { nil, string, status, error, integer, array };
   Type type = Type::nil;
   std::int64_t integer = 0;
-  std::string text;              ///< string, status, error
-  std::vector<Reply> elements;   ///< array
+  std::string text;             ///< string, status, error
+  std::vector<Reply> elements;  ///< array
 };
 
 /// One TCP connection to one Redis, after AUTH, SELECT, CLIENT SETNAME and INFO. RESP2 by hiredis' reader over our own
@@ -55,10 +55,10 @@ class Connection {
   [[nodiscard]] bool broken() const noexcept;
   /// Neither bytes nor the peer's close are waiting. False on a connection that owes no reply: it is of no more use.
   [[nodiscard]] bool quiet() const noexcept;
-  [[nodiscard]] int fd() const noexcept;                          ///< for poll(2)
-  [[nodiscard]] const std::string& run_id() const noexcept;       ///< of the server, 40 hex digits, read at the handshake
-  [[nodiscard]] const std::string& role() const noexcept;         ///< "master" or "slave", read at the handshake
-  [[nodiscard]] const std::string& peer() const noexcept;         ///< host:port
+  [[nodiscard]] int fd() const noexcept;                     ///< for poll(2)
+  [[nodiscard]] const std::string& run_id() const noexcept;  ///< of the server, 40 hex digits, read at the handshake
+  [[nodiscard]] const std::string& role() const noexcept;    ///< "master" or "slave", read at the handshake
+  [[nodiscard]] const std::string& peer() const noexcept;    ///< host:port
   /// Shuts the socket down so that the owner's waiting call ends at once. Any thread.
   void shutdown() noexcept;
 

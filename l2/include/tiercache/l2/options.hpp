@@ -11,19 +11,19 @@ namespace tiercache::l2 {
 
 /// How to reach Redis. A plain struct; validate() names the first bad field.
 struct Options {
-  bool enabled = true;                                  ///< false: the kill switch. No connection is ever made; L1 only.
-  std::string url = "redis://127.0.0.1:6379";           ///< redis://[user[:password]@]host[:port][/db], parts percent-encoded
-  std::string username;                                 ///< overrides the URL's; empty: the URL's, else AUTH without a user
-  std::string password;                                 ///< overrides the URL's; empty: the URL's, else no AUTH
-  std::string client_name = "tiercache";                ///< CLIENT SETNAME; empty: none
-  std::uint32_t pool_size = 8;                          ///< connections for calls (the bus has its own); 1 .. 256
-  std::chrono::milliseconds connect_timeout{500};       ///< TCP connect and handshake; > 0
-  std::chrono::milliseconds call_timeout{500};          ///< a call without a deadline of its own; > 0
-  std::chrono::milliseconds backoff_min{50};            ///< first wait before a reconnect; doubles, half of it jitter; > 0
-  std::chrono::milliseconds backoff_max{2000};          ///< >= backoff_min
-  std::uint32_t shards = 0;                             ///< 0: standalone, keys without slot tag; N: N slot tags (1 .. 16384)
-  std::uint64_t max_reply_bytes = 512ULL << 20;         ///< a larger bulk or total reply closes the connection; >= 1 KiB
-  std::uint32_t max_reply_elements = 1U << 20;          ///< a larger array closes the connection; >= 16
+  bool enabled = true;                             ///< false: the kill switch. No connection is ever made; L1 only.
+  std::string url = "redis://127.0.0.1:6379";      ///< redis://[user[:password]@]host[:port][/db], parts percent-encoded
+  std::string username;                            ///< overrides the URL's; empty: the URL's, else AUTH without a user
+  std::string password;                            ///< overrides the URL's; empty: the URL's, else no AUTH
+  std::string client_name = "tiercache";           ///< CLIENT SETNAME; empty: none
+  std::uint32_t pool_size = 8;                     ///< connections for calls (the bus has its own); 1 .. 256
+  std::chrono::milliseconds connect_timeout{500};  ///< TCP connect and handshake; > 0
+  std::chrono::milliseconds call_timeout{500};     ///< a call without a deadline of its own; > 0
+  std::chrono::milliseconds backoff_min{50};       ///< first wait before a reconnect; doubles, half of it jitter; > 0
+  std::chrono::milliseconds backoff_max{2000};     ///< >= backoff_min
+  std::uint32_t shards = 0;                        ///< 0: standalone, keys without slot tag; N: N slot tags (1 .. 16384)
+  std::uint64_t max_reply_bytes = 512ULL << 20;    ///< a larger bulk or total reply closes the connection; >= 1 KiB
+  std::uint32_t max_reply_elements = 1U << 20;     ///< a larger array closes the connection; >= 16
 
   [[nodiscard]] Result<void> validate() const;
 };

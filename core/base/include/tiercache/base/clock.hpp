@@ -67,7 +67,8 @@ class Deadline {
   /// Time left in whole milliseconds, rounded up, capped for poll(2).
   [[nodiscard]] int left_poll_ms() const noexcept {
     const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(std::min<Duration>(left(), std::chrono::hours(1)) +
-                                                                          std::chrono::microseconds(999)).count();
+                                                                          std::chrono::microseconds(999))
+                        .count();
     return static_cast<int>(ms);
   }
   [[nodiscard]] Deadline sooner(Deadline other) const noexcept { return Deadline(std::min(at_, other.at_)); }

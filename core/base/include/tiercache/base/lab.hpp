@@ -14,20 +14,20 @@
 namespace tiercache::lab {
 
 enum class Remedy : unsigned {
-  lease,              ///< lease fill: the token check
-  fence,              ///< L1 commit: the check of the key's invalidation counter
-  heartbeat,          ///< validity lapses; silence is a gap
-  generation,         ///< a bump on reconnect, gap, regression and new run id
-  atomic_write,       ///< one script numbers, announces and stores
-  own_echo,           ///< an own write's echo, already applied, leaves later fills alone
-  flight_detach,      ///< an invalidation or own write detaches the key's flight
-  reply_close,        ///< a connection whose reply timed out is closed, never reused
-  epoch_distrust,     ///< entries written under another log epoch are a miss, where asked
-  clock_on_read,      ///< the coarse clock is read on every hit, after validity was loaded
-  envelope_check,     ///< the envelope's key hash and checksum
-  version_check,      ///< a versioned put compares versions
-  durations,          ///< a ttl travels as a duration, not as an instant of the writer's wall clock
-  fence_in_install,   ///< L1 commit: the fence is checked by the step that installs, not before it
+  lease,             ///< lease fill: the token check
+  fence,             ///< L1 commit: the check of the key's invalidation counter
+  heartbeat,         ///< validity lapses; silence is a gap
+  generation,        ///< a bump on reconnect, gap, regression and new run id
+  atomic_write,      ///< one script numbers, announces and stores
+  own_echo,          ///< an own write's echo, already applied, leaves later fills alone
+  flight_detach,     ///< an invalidation or own write detaches the key's flight
+  reply_close,       ///< a connection whose reply timed out is closed, never reused
+  epoch_distrust,    ///< entries written under another log epoch are a miss, where asked
+  clock_on_read,     ///< the coarse clock is read on every hit, after validity was loaded
+  envelope_check,    ///< the envelope's key hash and checksum
+  version_check,     ///< a versioned put compares versions
+  durations,         ///< a ttl travels as a duration, not as an instant of the writer's wall clock
+  fence_in_install,  ///< L1 commit: the fence is checked by the step that installs, not before it
 };
 
 #ifdef TIERCACHE_LAB

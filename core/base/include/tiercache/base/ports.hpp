@@ -22,10 +22,10 @@ namespace tiercache {
 using ShardId = std::uint16_t;
 
 enum class RemoteOp : std::uint8_t {
-  get,            ///< keys[..] -> values[..]
-  exists,         ///< keys[..] -> count
-  put,            ///< keys[0], head, payload, ttl_ms, if_newer, write_id: numbers, announces and stores atomically; displaces leases
-  erase,          ///< keys[..] (one shard), write_id: deletes, numbers and announces atomically, ONE message; displaces leases -> count
+  get,     ///< keys[..] -> values[..]
+  exists,  ///< keys[..] -> count
+  put,     ///< keys[0], head, payload, ttl_ms, if_newer, write_id: numbers, announces and stores atomically; displaces leases
+  erase,   ///< keys[..] (one shard), write_id: deletes, numbers and announces atomically, ONE message; displaces leases -> count
   lease_get,      ///< keys[0], token, lease_ms, ignore_value: value, or the lease, or who-waits
   lease_fill,     ///< keys[0], token, head, payload, ttl_ms: stores only while the lease is the token's -> applied
   lease_renew,    ///< keys[0], token, lease_ms -> applied
@@ -42,15 +42,15 @@ struct RemoteRequest {
   std::span<const std::string> keys;  ///< physical keys, all of one shard
   std::string_view head;              ///< envelope head without its epoch field (envelope.hpp)
   std::string_view payload;
-  std::string_view token;             ///< lease token
-  std::string_view type;              ///< view name (clear)
-  std::int64_t ttl_ms = 0;            ///< 0: does not expire
+  std::string_view token;   ///< lease token
+  std::string_view type;    ///< view name (clear)
+  std::int64_t ttl_ms = 0;  ///< 0: does not expire
   std::int64_t lease_ms = 0;
-  std::uint64_t write_id = 0;         ///< the origin's number of this write; comes back in its announcement
-  std::uint64_t beat = 0;             ///< heartbeat number
-  std::uint64_t version = 0;          ///< put: the value's version, also carried in the announcement
-  bool if_newer = false;              ///< put: store only if `version` is above the stored one
-  bool ignore_value = false;          ///< lease_get: ask for the lease although a value stands (it could not be used)
+  std::uint64_t write_id = 0;  ///< the origin's number of this write; comes back in its announcement
+  std::uint64_t beat = 0;      ///< heartbeat number
+  std::uint64_t version = 0;   ///< put: the value's version, also carried in the announcement
+  bool if_newer = false;       ///< put: store only if `version` is above the stored one
+  bool ignore_value = false;   ///< lease_get: ask for the lease although a value stands (it could not be used)
   Deadline deadline = Deadline::never();
 };
 
@@ -66,7 +66,8 @@ enum class LeaseState : std::uint8_t {
 };
 
 struct RemoteReply {
-  std::optional<Error> error;  ///< unavailable, deadline_exceeded (nothing was sent), outcome_unknown, refused, superseded, bad_data
+  std::optional<Error>
+      error;  ///< unavailable, deadline_exceeded (nothing was sent), outcome_unknown, refused, superseded, bad_data
   std::vector<std::optional<RemoteValue>> values;
   LeaseState lease = LeaseState::none;
   std::int64_t count = 0;

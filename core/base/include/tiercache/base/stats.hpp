@@ -16,8 +16,8 @@ namespace tiercache {
 
 /// A latency histogram's state at one instant. Bucket i counts values in [lower(i), lower(i + 1)) microseconds.
 struct HistogramSnapshot {
-  static constexpr std::size_t sub = 4;                   ///< buckets for each power of two: at most 25 % wide
-  static constexpr std::size_t size = 27 * sub;           ///< the last one begins at about a minute and has no upper end
+  static constexpr std::size_t sub = 4;          ///< buckets for each power of two: at most 25 % wide
+  static constexpr std::size_t size = 27 * sub;  ///< the last one begins at about a minute and has no upper end
   std::array<std::uint64_t, size> counts{};
   std::uint64_t count = 0;
   double sum_us = 0;
@@ -87,35 +87,35 @@ class ErrorCounts {
 };
 
 struct L1Stats {
-  std::uint64_t capacity_bytes = 0;    ///< the budget
-  std::uint64_t used_bytes = 0;        ///< held: fixed tables, entries, value heap, in-flight, pinned, retired
-  std::uint64_t fixed_bytes = 0;       ///< the part of used_bytes that tables and sketches take
+  std::uint64_t capacity_bytes = 0;  ///< the budget
+  std::uint64_t used_bytes = 0;      ///< held: fixed tables, entries, value heap, in-flight, pinned, retired
+  std::uint64_t fixed_bytes = 0;     ///< the part of used_bytes that tables and sketches take
   std::uint64_t entries = 0;
-  std::uint64_t retired_bytes = 0;     ///< unlinked, not freed yet
+  std::uint64_t retired_bytes = 0;  ///< unlinked, not freed yet
   std::uint64_t inserts = 0;
   std::uint64_t evictions = 0;
-  std::uint64_t expirations = 0;       ///< reclaimed because expired or of an older generation
-  std::uint64_t invalidations = 0;     ///< erase and invalidate calls that removed an entry
-  std::uint64_t refused_no_room = 0;   ///< puts and fills refused: nothing could be freed
+  std::uint64_t expirations = 0;      ///< reclaimed because expired or of an older generation
+  std::uint64_t invalidations = 0;    ///< erase and invalidate calls that removed an entry
+  std::uint64_t refused_no_room = 0;  ///< puts and fills refused: nothing could be freed
   std::uint64_t refused_too_large = 0;
-  std::uint64_t refused_fence = 0;     ///< fills refused: the key was invalidated since the ticket
-  std::uint64_t promoted = 0;          ///< fills that L1 kept
-  std::uint64_t not_promoted = 0;      ///< fills that were not hot enough against the victim
+  std::uint64_t refused_fence = 0;  ///< fills refused: the key was invalidated since the ticket
+  std::uint64_t promoted = 0;       ///< fills that L1 kept
+  std::uint64_t not_promoted = 0;   ///< fills that were not hot enough against the victim
 };
 
 struct ViewStats {
   std::string name;
   std::uint64_t l1_hits = 0;
   std::uint64_t l2_hits = 0;
-  std::uint64_t misses = 0;            ///< in neither tier
-  std::uint64_t loads = 0;             ///< loader calls
+  std::uint64_t misses = 0;  ///< in neither tier
+  std::uint64_t loads = 0;   ///< loader calls
   std::uint64_t load_failures = 0;
-  std::uint64_t flight_joins = 0;      ///< callers that waited for another's fetch in this process
+  std::uint64_t flight_joins = 0;  ///< callers that waited for another's fetch in this process
   std::uint64_t puts = 0;
   std::uint64_t erases = 0;
-  std::uint64_t l1_bypassed = 0;       ///< reads for which L1 was not coherent within the budget
-  std::uint64_t bad_envelopes = 0;     ///< values that did not verify or decode
-  std::uint64_t foreign_values = 0;    ///< values without our magic, or of a newer format or schema: left alone
+  std::uint64_t l1_bypassed = 0;     ///< reads for which L1 was not coherent within the budget
+  std::uint64_t bad_envelopes = 0;   ///< values that did not verify or decode
+  std::uint64_t foreign_values = 0;  ///< values without our magic, or of a newer format or schema: left alone
 };
 
 struct RemoteStats {
@@ -123,12 +123,12 @@ struct RemoteStats {
   bool available = false;
   std::uint64_t connects = 0;
   std::uint64_t reconnects = 0;
-  std::uint64_t connections = 0;       ///< open now
+  std::uint64_t connections = 0;  ///< open now
   std::uint64_t commands = 0;
   std::uint64_t timeouts = 0;
-  std::uint64_t closed_on_error = 0;   ///< connections closed because a reply timed out or could not be parsed
+  std::uint64_t closed_on_error = 0;  ///< connections closed because a reply timed out or could not be parsed
   std::uint64_t script_loads = 0;
-  HistogramSnapshot latency;           ///< of answered commands
+  HistogramSnapshot latency;  ///< of answered commands
   std::array<std::uint64_t, errc_count> errors{};
 };
 
@@ -138,16 +138,16 @@ struct BusStats {
   std::uint64_t connects = 0;
   std::uint64_t messages = 0;
   std::uint64_t heartbeats_sent = 0;
-  std::uint64_t heartbeats_seen = 0;   ///< own ones
+  std::uint64_t heartbeats_seen = 0;  ///< own ones
   std::uint64_t malformed = 0;
-  std::array<std::uint64_t, 6> gaps{}; ///< by GapReason
-  HistogramSnapshot lag;               ///< own heartbeats: send to applied
+  std::array<std::uint64_t, 6> gaps{};  ///< by GapReason
+  HistogramSnapshot lag;                ///< own heartbeats: send to applied
 };
 
 struct LeaseStats {
   std::uint64_t granted = 0;
-  std::uint64_t waited = 0;            ///< loads that found another instance loading
-  std::uint64_t lost = 0;              ///< fills refused: the lease had been displaced or had lapsed
+  std::uint64_t waited = 0;  ///< loads that found another instance loading
+  std::uint64_t lost = 0;    ///< fills refused: the lease had been displaced or had lapsed
   std::uint64_t renewed = 0;
 };
 
@@ -156,8 +156,8 @@ enum class HealthState : std::uint8_t { ok, degraded, closed };
 struct Health {
   HealthState state = HealthState::ok;
   bool l2_available = false;
-  bool l1_coherent = false;            ///< L1 answers now
-  std::string reason;                  ///< empty when ok
+  bool l1_coherent = false;  ///< L1 answers now
+  std::string reason;        ///< empty when ok
 };
 
 /// Everything a scrape shows of one store.
@@ -169,7 +169,7 @@ struct StoreSnapshot {
   RemoteStats l2;
   BusStats bus;
   LeaseStats leases;
-  double coherence_age_seconds = -1;   ///< now minus the instant L1 is known to be coherent as of; -1: never was, or no bus
+  double coherence_age_seconds = -1;  ///< now minus the instant L1 is known to be coherent as of; -1: never was, or no bus
   double staleness_budget_seconds = 0;
   std::array<std::uint64_t, errc_count> errors{};  ///< of calls, by kind
   Health health;

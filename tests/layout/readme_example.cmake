@@ -1,0 +1,15 @@
+# cmake -DROOT=... -P readme_example.cmake: the first C++ block of README.md is examples/quickstart.cpp, to the letter, so that what a
+# reader copies is what CI compiles.
+file(READ "${ROOT}/README.md" readme)
+file(READ "${ROOT}/examples/quickstart.cpp" example)
+string(FIND "${readme}" "```cpp\n" begin)
+if(begin EQUAL -1)
+  message(FATAL_ERROR "README.md has no C++ block")
+endif()
+math(EXPR begin "${begin} + 7")
+string(SUBSTRING "${readme}" ${begin} -1 rest)
+string(FIND "${rest}" "```" end)
+string(SUBSTRING "${rest}" 0 ${end} block)
+if(NOT block STREQUAL example)
+  message(FATAL_ERROR "README.md's example differs from examples/quickstart.cpp")
+endif()
