@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <tiercache/tiercache.hpp>
 
 #include <iostream>

@@ -431,7 +431,8 @@ Flow<std::vector<ReadResult>> read_many_flow(WriteCall& call, std::span<const Ke
   StoreCore& core = call.core;
   std::vector<ReadResult> results(keys.size());
   std::vector<Asked> asked(keys.size());
-  for (ShardId shard = 0; shard < core.keys.shard_count(); ++shard) {
+  for (std::uint32_t n_shard = 0; n_shard < core.keys.shard_count(); ++n_shard) {
+    const auto shard = static_cast<ShardId>(n_shard);
     std::vector<std::string> texts;
     std::vector<std::size_t> places;
     for (std::size_t i = 0; i < keys.size(); ++i) {
@@ -533,7 +534,8 @@ Flow<Result<void>> erase_flow(WriteCall& call, std::span<const Key> keys) {
   constexpr std::size_t keys_a_message = 1024;
   constexpr std::size_t bytes_a_message = 512 * 1024;
   Result<void> result;
-  for (ShardId shard = 0; shard < core.keys.shard_count(); ++shard) {
+  for (std::uint32_t n_shard = 0; n_shard < core.keys.shard_count(); ++n_shard) {
+    const auto shard = static_cast<ShardId>(n_shard);
     std::vector<Key> mine;
     for (const Key& key : keys)
       if (key.physical.shard == shard) mine.push_back(key);
@@ -562,7 +564,8 @@ Flow<Result<void>> erase_flow(WriteCall& call, std::span<const Key> keys) {
 Flow<Result<void>> clear_flow(WriteCall& call) {
   StoreCore& core = call.core;
   Result<void> result;
-  for (ShardId shard = 0; core.has_remote() && shard < core.keys.shard_count(); ++shard) {
+  for (std::uint32_t n_shard = 0; core.has_remote() && n_shard < core.keys.shard_count(); ++n_shard) {
+    const auto shard = static_cast<ShardId>(n_shard);
     RemoteRequest request;
     request.op = RemoteOp::clear;
     request.shard = shard;

@@ -202,8 +202,8 @@ ViewStats View::stats() const {
 
 std::shared_ptr<View> open_view(const std::shared_ptr<StoreCore>& core, std::string_view name, const ViewOptions& options,
                                 const ValueOps& ops) {
-  Result<ViewState*> state =
-      core ? core->open_view(name, options, ops) : Result<ViewState*>(Error{Errc::closed, "the store was moved from"});
+  if (!core) return std::make_shared<View>(core, nullptr, Error{Errc::closed, "the store was moved from"});
+  Result<ViewState*> state = core->open_view(name, options, ops);
   if (!state) return std::make_shared<View>(core, nullptr, std::move(state).error());
   return std::make_shared<View>(core, *state, std::nullopt);
 }

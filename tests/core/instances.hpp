@@ -90,7 +90,10 @@ class Instance {
   Cache<int> view;
 };
 
-/// Holds one thread at one point of the protocol. Only the thread that called arm() is held, once.
+#ifdef TIERCACHE_LAB
+
+/// Holds one thread at one point of the protocol. Only the thread that called arm() is held, once. Made before the instances and
+/// destroyed after them: their threads read the hook.
 class Gate {
  public:
   explicit Gate(lab::Point at) {
@@ -149,5 +152,7 @@ class Race : public ::testing::TestWithParam<bool> {
 inline std::string race_name(const ::testing::TestParamInfo<bool>& info) {
   return info.param ? "WithRemedyHolds" : "WithoutRemedyBreaks";
 }
+
+#endif  // TIERCACHE_LAB
 
 }  // namespace tiercache::testing

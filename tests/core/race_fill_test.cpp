@@ -11,13 +11,12 @@ namespace {
 class FillVersusInvalidation : public Race {};
 TEST_P(FillVersusInvalidation, Row1) {
   const Ablated ablated(lab::Remedy::fence, !remedy());
+  Gate gate(lab::Point::l2_reply_to_l1_commit);
   Instance a(instance_config(server.url()));
   Instance b(instance_config(server.url()));
   b.wait_coherent();
   ASSERT_TRUE(a.view.put("k", 1).ok());
   b.wait_applied();
-
-  Gate gate(lab::Point::l2_reply_to_l1_commit);
   auto reader = std::async(std::launch::async, [&] { return gate.arm(), b.get("k"); });
   gate.wait_reached();
   ASSERT_TRUE(a.view.put("k", 2).ok());
@@ -35,11 +34,10 @@ INSTANTIATE_TEST_SUITE_P(Races, FillVersusInvalidation, ::testing::Bool(), race_
 class LoaderVersusDatabaseWrite : public Race {};
 TEST_P(LoaderVersusDatabaseWrite, Row2) {
   const Ablated ablated(lab::Remedy::lease, !remedy());
+  Gate gate(lab::Point::load_to_lease_fill);
   Instance a(instance_config(server.url()));
   Instance b(instance_config(server.url()));
   std::atomic<int> database{1};
-
-  Gate gate(lab::Point::load_to_lease_fill);
   auto loader = std::async(std::launch::async, [&] {
     gate.arm();
     const auto h = b.view.get_or_load("k", [&] { return database.load(); });
@@ -62,13 +60,12 @@ INSTANTIATE_TEST_SUITE_P(Races, LoaderVersusDatabaseWrite, ::testing::Bool(), ra
 class OldGenerationFillAfterReconnect : public Race {};
 TEST_P(OldGenerationFillAfterReconnect, Row10) {
   const Ablated ablated(lab::Remedy::generation, !remedy());
+  Gate gate(lab::Point::l2_reply_to_l1_commit);
   Instance a(instance_config(server.url()));
   Instance b(instance_config(server.url()));
   b.wait_coherent();
   ASSERT_TRUE(a.view.put("k", 1).ok());
   b.wait_applied();
-
-  Gate gate(lab::Point::l2_reply_to_l1_commit);
   auto reader = std::async(std::launch::async, [&] { return gate.arm(), b.get("k"); });
   gate.wait_reached();
   lab::bus_link_cut = true;
@@ -90,13 +87,12 @@ INSTANTIATE_TEST_SUITE_P(Races, OldGenerationFillAfterReconnect, ::testing::Bool
 class PauseBetweenCheckAndUse : public Race {};
 TEST_P(PauseBetweenCheckAndUse, Row18) {
   const Ablated ablated(lab::Remedy::fence_in_install, !remedy());
+  Gate gate(lab::Point::fence_check_to_install);
   Instance a(instance_config(server.url()));
   Instance b(instance_config(server.url()));
   b.wait_coherent();
   ASSERT_TRUE(a.view.put("k", 1).ok());
   b.wait_applied();
-
-  Gate gate(lab::Point::fence_check_to_install);
   auto reader = std::async(std::launch::async, [&] { return gate.arm(), b.get("k"); });
   gate.wait_reached();
   ASSERT_TRUE(a.view.put("k", 2).ok());

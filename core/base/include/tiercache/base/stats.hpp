@@ -17,7 +17,7 @@ namespace tiercache {
 /// A latency histogram's state at one instant. Bucket i counts values in [lower(i), lower(i + 1)) microseconds.
 struct HistogramSnapshot {
   static constexpr std::size_t sub = 4;          ///< buckets for each power of two: at most 25 % wide
-  static constexpr std::size_t size = 27 * sub;  ///< the last one begins at about a minute and has no upper end
+  static constexpr std::size_t size = 27 * sub;  ///< the last one begins at 235 s and has no upper end
   std::array<std::uint64_t, size> counts{};
   std::uint64_t count = 0;
   double sum_us = 0;
