@@ -40,6 +40,8 @@ Result<void> Config::validate() const {
     if (Result<void> r = l2.validate(); !r) return r;
     if (Result<void> r = bus.validate(); !r) return r;
   }
+  if (distrust_other_epochs && l2.enabled && !bus.enabled)
+    return bad("distrust_other_epochs", "needs bus.enabled: the bus tells which epoch is in force");
   if (default_deadline.count() <= 0) return bad("default_deadline", "must be above 0 ms");
   if (lease_ttl.count() < 100) return bad("lease_ttl", "must be at least 100 ms, is " + std::to_string(lease_ttl.count()));
   if (open_timeout.count() < 0) return bad("open_timeout", "must not be negative");
@@ -49,8 +51,20 @@ Result<void> Config::validate() const {
 
 Result<Config> Config::from_env() {
   Config config;
-  if (auto v = tiercache::env("REDIS_URL")) {
+  if (auto v = tiercache::env("REDIS_ENABLED")) {
+    std::string lower = *v;
+    std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    if (lower == "false" || lower == "0" || lower == "no" || lower == "off") {
+      config.l2.enabled = false;
+    } else if (lower != "true" && lower != "1" && lower != "yes" && lower != "on") {
+      return bad("REDIS_ENABLED", "must be true or false");
+    }
+  }
+  if (!config.l2.enabled) {
+    // The kill switch works whatever the rest says.
+  } else if (auto v = tiercache::env("REDIS_URL")) {
     config.l2.url = *v;
+    if (auto endpoint = l2::parse_endpoint(config.l2); !endpoint) return bad("REDIS_URL", endpoint.error().message);
   } else {
     const std::string host = tiercache::env("REDIS_HOST").value_or("127.0.0.1");
     const std::string port = tiercache::env("REDIS_PORT").value_or("6379");
@@ -62,26 +76,19 @@ Result<Config> Config::from_env() {
   }
   if (auto v = tiercache::env("REDIS_USERNAME")) config.l2.username = *v;
   if (auto v = tiercache::env("REDIS_PASSWORD")) config.l2.password = *v;
-  if (auto v = tiercache::env("REDIS_ENABLED")) {
-    std::string lower = *v;
-    std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    if (lower == "false" || lower == "0" || lower == "no" || lower == "off") {
-      config.l2.enabled = false;
-    } else if (lower != "true" && lower != "1" && lower != "yes" && lower != "on") {
-      return bad("REDIS_ENABLED", "must be true or false");
-    }
-  }
   if (auto v = tiercache::env("TIERCACHE_ENV")) config.env = *v;
   if (auto v = tiercache::env("TIERCACHE_RESOURCE")) config.resource = *v;
   if (auto v = tiercache::env("TIERCACHE_L1_BYTES")) {
     auto n = number("TIERCACHE_L1_BYTES", *v, UINT64_MAX);
     if (!n) return std::move(n).error();
     config.l1.capacity_bytes = *n;
+    if (Result<void> r = config.l1.validate(); !r) return bad("TIERCACHE_L1_BYTES", r.error().message);
   }
   if (auto v = tiercache::env("TIERCACHE_BUDGET_MS")) {
     auto n = number("TIERCACHE_BUDGET_MS", *v, 3'600'000);
     if (!n) return std::move(n).error();
     config.bus.staleness_budget = std::chrono::milliseconds(*n);
+    if (Result<void> r = config.bus.validate(); !r) return bad("TIERCACHE_BUDGET_MS", r.error().message);
   }
   if (auto v = tiercache::env("TIERCACHE_LOG")) {
     constexpr std::string_view names[] = {"debug", "info", "warn", "error", "off"};

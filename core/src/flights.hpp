@@ -72,7 +72,7 @@ class Flights {
   explicit Flights(Duration join_age) : join_age_(join_age) {}
 
   struct Seat {
-    std::shared_ptr<Flight> flight;
+    std::shared_ptr<Flight> flight;  ///< null: none for this caller, it goes alone
     bool leads = false;
   };
 
@@ -83,11 +83,13 @@ class Flights {
     map_.uprase_fn(
         key,
         [&](std::shared_ptr<Flight>& there) {
-          // A caller with a loader must not wait for one that will not load.
-          if (there->generation == generation && now - there->began <= join_age_ && (there->loads || !loads)) {
+          const bool current = there->generation == generation && now - there->began <= join_age_;
+          if (current && there->loads && !loads) {
+            seat = {};  // a reader without a loader waits for nobody's, and must not take the load's place
+          } else if (current && there->loads == loads) {
             seat = {there, false};
           } else {
-            there = fresh;
+            there = fresh;  // also a load in the place of a mere read: a caller with a loader does not wait for one without
           }
           return false;
         },

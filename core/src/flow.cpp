@@ -129,7 +129,7 @@ Opened open_value(StoreCore& core, ViewState& view, const PhysicalKey& key, Remo
   if (verdict == Verdict::good) {
     if (core.config.distrust_other_epochs && !lab::ablated(lab::Remedy::epoch_distrust)) {
       const std::uint64_t epoch = core.coherence.epoch(key.shard);
-      if (epoch != 0 && envelope.epoch != epoch) return Opened::unusable;
+      if (envelope.epoch != epoch) return Opened::unusable;  // also while the epoch is not known yet
     }
     try {
       out.value = view.ops->decode(envelope.payload);
@@ -282,9 +282,18 @@ Flow<ReadResult> load_under_lease(ReadCall& call, Asked asked, std::string token
   co_await ask(call, request, reply);
   if (reply.error || !reply.applied) {
     // Displaced by a write, lapsed, or Redis went: the caller asked before that and may have the value; no cache may.
-    if (!reply.error) core.leases.lost.fetch_add(1, std::memory_order_relaxed);
     r.owned = std::move(loaded.value);
-    if (reply.error) core.errors.count(reply.error->code);
+    if (!reply.error) {
+      core.leases.lost.fetch_add(1, std::memory_order_relaxed);
+      co_return r;
+    }
+    core.errors.count(reply.error->code);
+    r.error = std::move(reply.error);
+    if (r.error->code != Errc::outcome_unknown) {  // the lease still stands: others need not wait for it to lapse
+      request.op = RemoteOp::lease_release;
+      RemoteReply released;
+      co_await ask(call, request, released);
+    }
     co_return r;
   }
   TIERCACHE_LAB_POINT(l2_reply_to_l1_commit, call.key.text);
@@ -406,6 +415,7 @@ Flow<ReadResult> read_flow(ReadCall& call) {
     const std::uint32_t generation =
         call.core.coherence.generation(call.key.shard) + call.view.clears.load(std::memory_order_acquire);
     const Flights::Seat seat = call.core.flights.join(call.key.text, generation, call.loader != nullptr);
+    if (!seat.flight) co_return co_await fetch(call);  // somebody loads: a reader that wants no load asks L2 for itself
     if (seat.leads) {
       ReadResult r;
       try {

@@ -2,9 +2,9 @@
 #include "store_core.hpp"
 
 #include <tiercache/base/hash.hpp>
+#include <tiercache/base/thread.hpp>
 
 #include <pthread.h>
-#include <signal.h>
 
 #include <algorithm>
 
@@ -74,12 +74,13 @@ void StoreCore::close(Deadline deadline) noexcept {
   if (forks.load(std::memory_order_relaxed) != forks_at_open_) return;
   const std::lock_guard lock(close_mutex_);
   if (closed_.exchange(true)) return;
-  // The bus first: it calls into this object and sends through the remote. Without it L1 is not kept coherent: nothing in it may
-  // answer.
+  //  // The remote first: it fails what is under way, so that the heartbeat and the renewals that the others join are over at
+  //  once. Without
+  // the bus L1 is not kept coherent: nothing in it may answer.
+  if (remote) remote->close(deadline);
   if (bus) bus->stop(deadline);
   coherence.end();
   if (keeper) keeper->stop();
-  if (remote) remote->close(deadline);
 }
 
 const char* StoreCore::unusable() const noexcept {
@@ -111,7 +112,14 @@ void StoreCore::on_clear(ShardId, std::string_view type, std::uint64_t, std::uin
   if (ViewState* view = find_view(type)) view->clears.fetch_add(1, std::memory_order_acq_rel);
 }
 
-void StoreCore::on_gap(ShardId shard, GapReason) noexcept { coherence.bump(shard); }
+void StoreCore::on_gap(ShardId shard, GapReason reason) noexcept {
+  // A broken link takes nothing back: L1 was coherent as of the last heartbeat that came back, and its validity runs out by
+  // itself. So when Redis dies, L1 serves on within the budget. What may be missed from here on is voided by the gap at the next
+  // subscription, before anything can validate L1 again.
+  if (reason == GapReason::disconnected) return;
+  if (reason == GapReason::subscribed) coherence.set_epoch(shard, 0);  // unknown: Redis may have come back from an older snapshot
+  coherence.bump(shard);
+}
 
 void StoreCore::on_coherent(ShardId shard, SteadyTime until) noexcept {
   coherence.extend(shard, until, config.bus.staleness_budget);
@@ -201,20 +209,15 @@ StoreSnapshot StoreCore::snapshot() const {
   return s;
 }
 
-void LeaseKeeper::hold(const std::string& token, const PhysicalKey& key) {
+void LeaseKeeper::hold(const std::string& token, const PhysicalKey& key) noexcept {
   const std::lock_guard lock(mutex_);
   if (stopping_) return;
-  held_.emplace(token, Held{key, std::chrono::steady_clock::now() + ttl_ / 2});
-  if (!thread_.joinable()) {
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    thread_ = std::thread([this] {
-      pthread_setname_np(pthread_self(), "tc-keep");
-      run();
-    });
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  try {
+    // Without a thread to be had the load goes on unrenewed: a long one may lose its lease, and its fill is then refused.
+    if (!thread_.joinable()) thread_ = start_thread("tc-keep", [this] { run(); });
+    held_.emplace(token, Held{key, std::chrono::steady_clock::now() + ttl_ / 2});
+  } catch (...) {
+    return;
   }
   if (held_.size() == 1) wake_.notify_one();
 }
@@ -257,7 +260,7 @@ void LeaseKeeper::run() {
     request.keys = {&key.text, 1};
     request.token = token;
     request.lease_ms = ttl_.count();
-    request.deadline = Deadline::after(ttl_ / 4);
+    request.deadline = Deadline::after(std::min<Duration>(ttl_ / 4, std::chrono::milliseconds(500)));
     RemoteReply reply;
     remote_.start(request, reply, nullptr);
     if (!reply.error && reply.applied) renewed_.fetch_add(1, std::memory_order_relaxed);

@@ -49,7 +49,7 @@ class LeaseKeeper {
  public:
   LeaseKeeper(RemotePort& remote, std::chrono::milliseconds ttl) : remote_(remote), ttl_(ttl) {}
   ~LeaseKeeper() { stop(); }
-  void hold(const std::string& token, const PhysicalKey& key);
+  void hold(const std::string& token, const PhysicalKey& key) noexcept;
   void drop(const std::string& token);
   void stop() noexcept;
   [[nodiscard]] std::uint64_t renewed() const noexcept { return renewed_.load(std::memory_order_relaxed); }

@@ -26,12 +26,12 @@ template <class R, class F>
 R contain(StoreCore& core, F&& flow) noexcept {
   try {
     return flow();
-  } catch (const std::exception& e) {
+  } catch (...) {  // want of memory, or a value's copy that throws
     core.errors.count(Errc::internal);
     if constexpr (std::is_same_v<R, ReadResult>) {
-      return refused(Errc::internal, e.what());
+      return refused(Errc::internal, "out of memory, or the value's copy constructor threw");
     } else {
-      return Error{Errc::internal, e.what()};
+      return Error{Errc::internal, "out of memory, or the value's copy constructor threw"};
     }
   }
 }
@@ -80,6 +80,8 @@ ReadResult View::read(std::string_view id, const ReadOptions& options, const Loa
   if (error_) return refused(error_->code, error_->message);
   if (const char* fault = id_fault(id)) return refused(Errc::invalid_argument, fault);
   if (const char* why = core_->unusable()) return refused(Errc::closed, why);
+  if (options.ttl && options.ttl->count() < 0) return refused(Errc::invalid_argument, "ttl: must not be negative");
+  state_->l1_misses.fetch_add(1, std::memory_order_relaxed);
   return contain<ReadResult>(*core_, [&] {
     BlockingDriver driver;
     ReadCall call{*core_,
@@ -117,6 +119,7 @@ std::vector<ReadResult> View::read_many(std::span<const std::string_view> ids, c
     } else if (closed != nullptr) {
       results[i] = refused(Errc::closed, closed);
     } else {
+      state_->l1_misses.fetch_add(1, std::memory_order_relaxed);
       missing.push_back({ids[i], core_->keys.physical(state_->name, ids[i])});
       places.push_back(i);
     }
@@ -163,7 +166,9 @@ Result<void> View::clear(const WriteOptions& options) noexcept {
   if (const char* why = core_->unusable()) return Error{Errc::closed, why};
   return contain<Result<void>>(*core_, [&] {
     BlockingDriver driver;
-    WriteCall call{*core_, *state_, driver, deadline_of(*core_, *state_, options.deadline), {}, 0};
+    // A clear is as long as the key space is: without a deadline of its own it gets l2's for such work.
+    const Deadline deadline = options.deadline.count() > 0 ? Deadline::after(options.deadline) : Deadline::never();
+    WriteCall call{*core_, *state_, driver, deadline, {}, 0};
     return clear_flow(call).run();
   });
 }
@@ -187,6 +192,7 @@ ViewStats View::stats() const {
   const auto get = [](const std::atomic<std::uint64_t>& n) { return n.load(std::memory_order_relaxed); };
   s.name = state_->name;
   s.l1_hits = state_->l1_hits.sum();
+  s.l1_misses = get(state_->l1_misses);
   s.l2_hits = get(state_->l2_hits);
   s.misses = get(state_->misses);
   s.loads = get(state_->loads);
@@ -199,6 +205,8 @@ ViewStats View::stats() const {
   s.foreign_values = get(state_->foreign_values);
   return s;
 }
+
+Health View::health() const { return core_ ? core_->health() : Health{HealthState::closed, false, false, "moved from"}; }
 
 std::shared_ptr<View> open_view(const std::shared_ptr<StoreCore>& core, std::string_view name, const ViewOptions& options,
                                 const ValueOps& ops) {

@@ -8,10 +8,10 @@
 #include <tiercache/invalidation/bus.hpp>
 
 #include "heartbeat.hpp"
-#include "thread.hpp"
 
 #include <tiercache/base/hash.hpp>
 #include <tiercache/base/lab.hpp>
+#include <tiercache/base/thread.hpp>
 #include <tiercache/invalidation/machine.hpp>
 #include <tiercache/l2/client.hpp>
 #include <tiercache/l2/connection.hpp>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "heartbeat.hpp"
 
-#include "thread.hpp"
+#include <tiercache/base/thread.hpp>
 
 #include <tiercache/base/hash.hpp>
 #include <tiercache/invalidation/machine.hpp>

@@ -14,8 +14,9 @@ namespace {
 
 class Client final : public RemotePort {
  public:
-  Client(const Options& options, const Naming& naming, Log log) : options_(options), operations_(naming, options.shards) {
-    if (options_.enabled) pool_.emplace(options_, std::move(log), counters_);
+  Client(const Options& options, const Naming& naming, Log log, std::optional<std::chrono::milliseconds> first_wait)
+      : options_(options), operations_(naming, options.shards) {
+    if (options_.enabled) pool_.emplace(options_, std::move(log), counters_, first_wait.value_or(options_.connect_timeout));
   }
 
   bool start(const RemoteRequest& request, RemoteReply& reply, std::coroutine_handle<> /*resume*/) noexcept override {
@@ -59,6 +60,16 @@ class Client final : public RemotePort {
     return Deadline::after(request.op == RemoteOp::clear ? options_.call_timeout * clear_factor : options_.call_timeout);
   }
 
+  static Pool::Use use_of(RemoteOp op) noexcept {
+    switch (op) {
+      case RemoteOp::heartbeat:
+      case RemoteOp::lease_renew:
+      case RemoteOp::lease_release:
+      case RemoteOp::ping: return Pool::Use::upkeep;
+      default: return Pool::Use::call;
+    }
+  }
+
   std::optional<Error> execute(const RemoteRequest& request, RemoteReply& reply) {
     const auto prepared = operations_.prepare(request);
     if (!prepared) return prepared.error();
@@ -67,11 +78,13 @@ class Client final : public RemotePort {
     if (deadline.passed()) return Error{Errc::deadline_exceeded, "no time was left to send"};
     constexpr int attempts = 2;  // the second one only where the first certainly did nothing, or may be repeated
     for (int attempt = 1;; ++attempt) {
-      auto loan = pool_->borrow(deadline);
+      auto loan = pool_->borrow(deadline, use_of(request.op));
       if (!loan) return loan.error();
       Exchange x(**loan, deadline, counters_);
       const auto done = operations_.run(request, *prepared, x, reply);
-      if (done || done.error().code == Errc::refused || done.error().code == Errc::superseded) {
+      // These say that every reply was read: refusals, and a clear that one of them ended.
+      const auto is = [&](Errc code) { return done.error().code == code; };
+      if (done || is(Errc::refused) || is(Errc::superseded) || is(Errc::outcome_unknown)) {
         loan->done();
         if (done) return std::nullopt;
         // Somebody else is the master now: whoever resolves the address again will find it.
@@ -79,7 +92,10 @@ class Client final : public RemotePort {
         return done.error();
       }
       Error error = done.error();
-      if (error.code == Errc::deadline_exceeded) counters_.timeouts.fetch_add(1, std::memory_order_relaxed);
+      if (error.code == Errc::deadline_exceeded) {
+        counters_.timeouts.fetch_add(1, std::memory_order_relaxed);
+        if (x.sent() && !x.answered()) loan->timed_out();
+      }
       if (x.sent() && error.code != Errc::unavailable) counters_.closed_on_error.fetch_add(1, std::memory_order_relaxed);
       const bool unknown = Operations::writes(request.op) && x.sent();
       if (error.code == Errc::unavailable && !unknown && attempt < attempts) {
@@ -99,8 +115,9 @@ class Client final : public RemotePort {
 
 }  // namespace
 
-std::unique_ptr<RemotePort> open_client(const Options& options, const Naming& naming, Log log) {
-  return std::make_unique<Client>(options, naming, std::move(log));
+std::unique_ptr<RemotePort> open_client(const Options& options, const Naming& naming, Log log,
+                                        std::optional<std::chrono::milliseconds> first_wait) {
+  return std::make_unique<Client>(options, naming, std::move(log), first_wait);
 }
 
 }  // namespace tiercache::l2

@@ -20,6 +20,7 @@ Result<std::vector<Reply>> Exchange::pipeline(std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) {
     auto reply = connection_.receive(deadline_);
     if (!reply) return reply.error();
+    answered_ = true;
     if (reply->type == Reply::Type::error && !refused) refused = Error{Errc::refused, reply->text};
     replies.push_back(std::move(*reply));
   }

@@ -35,12 +35,15 @@ class Exchange {
   [[nodiscard]] Deadline deadline() const noexcept { return deadline_; }
   /// Whether bytes of a command left whose effect is not known to be nothing.
   [[nodiscard]] bool sent() const noexcept { return sent_; }
+  /// Whether a reply has come. A call that runs out of time without one met a Redis that may hang; with one, it asked for much.
+  [[nodiscard]] bool answered() const noexcept { return answered_; }
 
  private:
   Connection& connection_;
   Deadline deadline_;
   Counters& counters_;
   bool sent_ = false;
+  bool answered_ = false;
 };
 
 }  // namespace tiercache::l2

@@ -57,8 +57,6 @@ class Names {
   [[nodiscard]] std::string lease_prefix(std::string_view type, const ShardNames& names) const {
     return prefix_ + "!lease:" + names.tag + std::string(type) + ":";
   }
-  /// A glob that matches both; more than them, so what it finds must be checked against the prefixes. Names hold no glob signs.
-  [[nodiscard]] std::string pattern(std::string_view type) const { return prefix_ + "*" + std::string(type) + ":*"; }
 
  private:
   static std::string hex(std::uint64_t value, int width) {

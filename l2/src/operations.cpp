@@ -61,6 +61,28 @@ Result<std::string> announce(const MessageParts& m, const Prepared& p, Exchange&
   return std::move(r->elements[1].text);
 }
 
+// Deletes every key that begins with `prefix`, in bounded batches. Names hold no glob signs; a tag's braces are none.
+Result<void> unlink_all(const std::string& prefix, Exchange& x, std::int64_t& count) {
+  const std::string pattern = prefix + "*";
+  std::string cursor = "0";
+  do {
+    auto page = x.call({"SCAN", cursor, "MATCH", pattern, "COUNT", "512"});
+    if (!page) return page.error();
+    if (page->type != Reply::Type::array || page->elements.size() != 2) return nonsense();
+    cursor = page->elements[0].text;
+    if (cursor.empty()) return nonsense();
+    Views unlink = {"UNLINK"};
+    for (const Reply& key : page->elements[1].elements) {
+      if (key.text.starts_with(prefix)) unlink.push_back(key.text);
+    }
+    if (unlink.size() == 1) continue;
+    std::int64_t gone = 0;
+    if (auto done = take_integer(x.call(unlink), gone); !done) return done;
+    count += gone;
+  } while (cursor != "0");
+  return {};
+}
+
 }  // namespace
 
 Operations::Operations(const Naming& naming, std::uint32_t shards)
@@ -245,39 +267,27 @@ Result<void> Operations::lease_fill(const RemoteRequest& request, const Prepared
                    reply.applied);
 }
 
-// Announced before, so that nobody serves from L1 what is about to go; and after, for what was filled from L2 in between.
+// Announced before, so that nobody serves from L1 what is about to go; and after, for what was filled from L2 in between. All
+// leases go before the first value does: SCAN finds each that stood when it began, so once the values are walked no load that began
+// before can fill any more, and what it filled earlier is found. In one walk over both, it could fill behind the cursor, its lease
+// being ahead of it.
 Result<void> Operations::clear(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const {
   MessageParts m(MessageParts::Kind::clear, request.shard, origin_, request.write_id);
   m.add(request.type, 0);
   if (auto epoch = announce(m, p, x); !epoch) return epoch.error();
-  const std::string data = names_.data_prefix(request.type, p.names);
-  const std::string lease = names_.lease_prefix(request.type, p.names);
-  const std::string pattern = names_.pattern(request.type);
-  std::string cursor = "0";
-  do {
-    auto page = x.call({"SCAN", cursor, "MATCH", pattern, "COUNT", "512"});
-    if (!page) return page.error();
-    if (page->type != Reply::Type::array || page->elements.size() != 2) return nonsense();
-    cursor = page->elements[0].text;
-    if (cursor.empty()) return nonsense();
-    Views unlink_data = {"UNLINK"};
-    Views unlink_leases = {"UNLINK"};
-    for (const Reply& key : page->elements[1].elements) {
-      if (key.text.starts_with(data)) unlink_data.push_back(key.text);
-      else if (key.text.starts_with(lease)) unlink_leases.push_back(key.text);
-    }
-    std::size_t commands = 0;
-    for (const Views* argv : {&unlink_leases, &unlink_data}) {
-      if (argv->size() == 1) continue;
-      x.connection().append(*argv);
-      ++commands;
-    }
-    if (commands == 0) continue;
-    auto gone = x.pipeline(commands);
-    if (!gone) return gone.error();
-    if (unlink_data.size() > 1) reply.count += gone->back().integer;
-  } while (cursor != "0");
-  if (auto epoch = announce(m, p, x); !epoch) return epoch.error();
+  const auto rest = [&]() -> Result<void> {
+    std::int64_t leases = 0;
+    if (auto done = unlink_all(names_.lease_prefix(request.type, p.names), x, leases); !done) return done;
+    if (auto done = unlink_all(names_.data_prefix(request.type, p.names), x, reply.count); !done) return done;
+    if (auto epoch = announce(m, p, x); !epoch) return epoch.error();
+    return {};
+  };
+  if (auto done = rest(); !done) {
+    Error error = std::move(done).error();
+    if (error.code == Errc::refused) error.code = Errc::outcome_unknown;  // "refused" would promise that nothing changed
+    error.message += " (the clear had begun: keys may stand)";
+    return error;
+  }
   reply.applied = true;
   return {};
 }

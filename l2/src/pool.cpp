@@ -3,35 +3,32 @@
 
 #include <tiercache/base/hash.hpp>
 #include <tiercache/base/lab.hpp>
+#include <tiercache/base/thread.hpp>
 
-#include <pthread.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <csignal>
 #include <utility>
 
 namespace tiercache::l2 {
 
-Pool::Pool(const Options& options, Log log, Counters& counters)
+Pool::Pool(const Options& options, Log log, Counters& counters, std::chrono::milliseconds first_wait)
     : options_(options),
       log_(std::move(log)),
       counters_(counters),
       cancel_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       random_(static_cast<std::mt19937::result_type>(random_u64())) {
-  idle_.reserve(options_.pool_size);  // so that giving one back never allocates
-  lent_.reserve(options_.pool_size);
-  // Signals are the application's: the thread inherits a full mask.
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  thread_ = std::thread([this] { run(); });
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  pthread_setname_np(thread_.native_handle(), "tc-l2");
+  try {
+    idle_.reserve(options_.pool_size + 1);  // so that giving one back never allocates
+    lent_.reserve(options_.pool_size + 1);
+    thread_ = start_thread("tc-l2", [this] { run(); });
+  } catch (...) {
+    ::close(cancel_fd_);
+    throw;
+  }
   std::unique_lock lock(mutex_);
-  callers_.wait_for(lock, options_.connect_timeout, [this] { return tried_; });
+  callers_.wait_for(lock, first_wait, [this] { return tried_; });
 }
 
 Pool::~Pool() {
@@ -45,7 +42,7 @@ void Pool::run() {
   Duration backoff = options_.backoff_min;
   LogLevel level = LogLevel::warn;  // of the next failure: the first of a row is news
   while (!closing_) {
-    if (open_ != 0) {
+    if (open_ != 0 && available()) {
       keeper_.wait(lock);
       continue;
     }
@@ -63,13 +60,15 @@ void Pool::run() {
       backoff = options_.backoff_min;
       level = LogLevel::warn;
       available_.store(true, std::memory_order_relaxed);
+      timeouts_ = 0;
       idle_.push_back({std::move(*c), era});
-      callers_.notify_all();
+      wake_all();
       continue;
     }
     --open_;
     if (closing_) break;
-    if (open_ != 0) continue;  // a caller's own attempt went better meanwhile, or has not ended
+    if (c.error().code == Errc::deadline_exceeded) note_timeout(era);
+    if (open_ != 0 && available()) continue;  // a caller's own attempt went better meanwhile, or has not ended
     trip(std::move(c).error());
     const SteadyTime until = Deadline::after(jittered(backoff)).at();
     keeper_.wait_until(lock, until, [this] { return closing_; });
@@ -77,7 +76,7 @@ void Pool::run() {
     level = LogLevel::debug;
   }
   thread_done_ = true;
-  callers_.notify_all();
+  wake_all();
 }
 
 Result<std::unique_ptr<Connection>> Pool::connect(Deadline deadline) noexcept {
@@ -93,10 +92,31 @@ Duration Pool::jittered(Duration longest) noexcept {
   return longest / 2 + Duration(std::uniform_int_distribution<Duration::rep>(0, longest.count() / 2)(random_));
 }
 
+// Timeouts of an elder era are of connections that were given up already: they say nothing about the ones opened since.
+void Pool::note_timeout(std::uint64_t era) noexcept {
+  if (era != era_ || !available() || closing_) return;
+  if (++timeouts_ >= timeouts_max) trip({Errc::unavailable, "it is silent"});  // short enough to need no memory
+}
+
+// Also with connections open: they may hang as the others did. Those lent out run to their own deadlines.
 void Pool::trip(Error why) noexcept {
   available_.store(false, std::memory_order_relaxed);
   last_error_ = std::move(why);
+  begin_era();
+  keeper_.notify_one();
+  wake_all();
+}
+
+void Pool::begin_era() noexcept {
+  ++era_;
+  timeouts_ = 0;
+  open_ -= idle_.size();
+  idle_.clear();
+}
+
+void Pool::wake_all() noexcept {
   callers_.notify_all();
+  upkeep_.notify_all();
 }
 
 Error Pool::refusal() const {
@@ -104,51 +124,60 @@ Error Pool::refusal() const {
   return {Errc::unavailable, "Redis is away: " + last_error_.message};
 }
 
-Result<Pool::Loan> Pool::borrow(Deadline deadline) {
+Result<Pool::Loan> Pool::borrow(Deadline deadline, Use use) {
+  const bool call = use == Use::call;
+  const std::size_t room = options_.pool_size + (call ? 0U : 1U);
   std::unique_lock lock(mutex_);
+  // Callers leave the last one alone even while it is idle: upkeep would have to wait for their calls.
+  const auto may_take = [&] { return !idle_.empty() && (!call || calls_ < options_.pool_size); };
   for (;;) {
     if (closing_ || !available()) return refusal();
-    while (!idle_.empty()) {
+    while (may_take()) {
+      lent_.reserve(lent_.size() + 1);  // may throw, so before anything changes hands
       Idle next = std::move(idle_.back());
       idle_.pop_back();
       lent_.push_back(next.connection.get());
+      if (call) ++calls_;
       lock.unlock();
       // It owes nothing, so whatever can be read is the server's farewell (or, ablated, race 21's late reply).
       const bool good = next.connection->quiet() || lab::ablated(lab::Remedy::reply_close);
-      Loan loan(*this, std::move(next.connection), next.era);
+      Loan loan(*this, std::move(next.connection), next.era, use);
       if (good) return loan;
       { const Loan gone = std::move(loan); }  // closed, since done() was not called
       lock.lock();
       if (closing_ || !available()) return refusal();
     }
-    if (open_ < options_.pool_size && std::chrono::steady_clock::now() >= no_growth_until_) {
-      auto opened = open_more(lock, deadline);
+    if (open_ < room && std::chrono::steady_clock::now() >= no_growth_until_) {
+      auto opened = open_more(lock, deadline, use);
       if (opened || open_ == 0 || deadline.passed()) return opened;
       continue;  // others are at work: wait for one of theirs
     }
-    const SteadyTime until = open_ < options_.pool_size ? std::min(deadline.at(), no_growth_until_) : deadline.at();
-    callers_.wait_until(lock, until);
-    if (deadline.passed() && idle_.empty() && !closing_ && available()) {
+    const SteadyTime until = open_ < room ? std::min(deadline.at(), no_growth_until_) : deadline.at();
+    (call ? callers_ : upkeep_).wait_until(lock, until);
+    if (deadline.passed() && !may_take() && !closing_ && available()) {
       return Error{Errc::deadline_exceeded, "no connection came free in time (l2.pool_size)"};
     }
   }
 }
 
-Result<Pool::Loan> Pool::open_more(std::unique_lock<std::mutex>& lock, Deadline deadline) {
+Result<Pool::Loan> Pool::open_more(std::unique_lock<std::mutex>& lock, Deadline deadline, Use use) {
   ++open_;
+  if (use == Use::call) ++calls_;
   const std::uint64_t era = era_;
   lock.unlock();
   auto c = connect(deadline.sooner(Deadline::after(options_.connect_timeout)));
   lock.lock();
   if (c && !closing_) {
     counters_.connects.fetch_add(1, std::memory_order_relaxed);
-    available_.store(true, std::memory_order_relaxed);
+    if (era == era_) timeouts_ = 0;
     lent_.push_back(c->get());
-    return Loan(*this, std::move(*c), era);
+    return Loan(*this, std::move(*c), era, use);
   }
   --open_;
-  callers_.notify_all();  // close() waits for open_ too
+  if (use == Use::call) --calls_;
+  wake_all();  // close() waits for open_ too
   if (closing_) return refusal();
+  if (c.error().code == Errc::deadline_exceeded) note_timeout(era);
   if (open_ == 0) {
     keeper_.notify_one();
     // A caller's own short deadline says nothing about Redis; the thread finds out.
@@ -160,9 +189,12 @@ Result<Pool::Loan> Pool::open_more(std::unique_lock<std::mutex>& lock, Deadline 
   return refusal();
 }
 
-void Pool::take_back(std::unique_ptr<Connection> c, std::uint64_t era, bool clean) noexcept {
+void Pool::take_back(std::unique_ptr<Connection> c, std::uint64_t era, Use use, End end) noexcept {
   const std::unique_lock lock(mutex_);
   std::erase(lent_, c.get());
+  if (use == Use::call) --calls_;
+  const bool clean = end == End::clean;
+  if (clean && era == era_) timeouts_ = 0;
   const bool keep = (clean || lab::ablated(lab::Remedy::reply_close)) && !c->broken() && era == era_ && !closing_;
   if (keep) {
     idle_.push_back({std::move(c), era});
@@ -171,9 +203,12 @@ void Pool::take_back(std::unique_ptr<Connection> c, std::uint64_t era, bool clea
     --open_;
     if (open_ == 0) keeper_.notify_one();
   }
-  // One is enough for a connection (a waiter that times out takes it all the same); room to open one is not handed on like that.
-  if (keep && !closing_) callers_.notify_one();
-  else callers_.notify_all();
+  if (end == End::silent) note_timeout(era);
+  // One of each is enough for a connection (a waiter that times out takes it all the same); room to open one is not handed on
+  // like that.
+  if (!keep) return wake_all();
+  callers_.notify_one();
+  upkeep_.notify_one();
 }
 
 void Pool::renew() {
@@ -181,9 +216,7 @@ void Pool::renew() {
   const SteadyTime now = std::chrono::steady_clock::now();
   if (renewed_at_ != SteadyTime{} && now - renewed_at_ < options_.backoff_min) return;
   renewed_at_ = now;
-  ++era_;
-  open_ -= idle_.size();
-  idle_.clear();
+  begin_era();
   if (open_ == 0) keeper_.notify_one();
 }
 
@@ -193,9 +226,8 @@ void Pool::close(Deadline deadline) noexcept {
     available_.store(false, std::memory_order_relaxed);
     eventfd_write(cancel_fd_, 1);
     for (Connection* c : lent_) c->shutdown();
-    open_ -= idle_.size();
-    idle_.clear();
-    callers_.notify_all();
+    begin_era();
+    wake_all();
     keeper_.notify_all();
   }
   const auto over = [this] { return thread_done_ && open_ == 0; };

@@ -21,10 +21,13 @@
 
 namespace tiercache::l2 {
 
-/// At most pool_size connections, each lent to one call at a time, and the circuit that keeps callers from waiting for a Redis
-/// that is away.
+/// At most pool_size connections for callers and one beyond for upkeep, each lent to one call at a time, and the circuit that
+/// keeps callers from waiting for a Redis that is away.
 ///
-/// The thread "tc-l2" opens the first connection and every one after all were lost, with jittered back-off. While at least one
+/// The circuit opens when nothing is connected and an attempt fails; and, for a Redis that hangs with its sockets open, after
+/// `timeouts_max` timeouts in a row, whoever met them. Only a handshake of the thread "tc-l2" closes it again.
+///
+/// "tc-l2" opens the first connection and every one after all were lost, with jittered back-off. While at least one
 /// is open, further ones are opened by the callers that need them, within their own deadlines: only they know how long that may
 /// take, and no caller waits behind another's connect. Idle ones are lent last in, first out: the warmest socket first, and a
 /// quiet time lets the rest go stale unnoticed, which borrow() checks.
@@ -32,38 +35,52 @@ namespace tiercache::l2 {
 /// Thread-safe. Blocking (one mutex, held for no system call that waits).
 class Pool {
  public:
-  /// Starts the thread, then waits until its first attempt has ended, at most connect_timeout. Throws std::system_error when
-  /// no thread can be started.
-  Pool(const Options& options, Log log, Counters& counters);
+  /// What a connection is borrowed for. Upkeep may have one beyond pool_size: were heartbeats and renewals to queue behind
+  /// callers, a Redis that is only slow would cost them their coherence and their leases too.
+  enum class Use : std::uint8_t { call, upkeep };
+  static constexpr unsigned timeouts_max = 3;
+
+  /// Starts the thread, then waits until its first attempt has ended, at most `first_wait`. Throws std::system_error when
+  /// no thread can be started; the caller's signal mask is as it was then too.
+  Pool(const Options& options, Log log, Counters& counters, std::chrono::milliseconds first_wait);
   /// REQUIRES: no call is running.
   ~Pool();
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
 
+  enum class End : std::uint8_t {
+    broken,
+    silent,  ///< not one reply came in time
+    clean,   ///< owes no reply
+  };
+
   /// A connection for one call. Goes back by itself, open only if done() said that it owes no reply.
   class Loan {
    public:
-    Loan(Pool& pool, std::unique_ptr<Connection> c, std::uint64_t era) noexcept
-        : pool_(&pool), connection_(std::move(c)), era_(era) {}
-    Loan(Loan&& o) noexcept : pool_(o.pool_), connection_(std::move(o.connection_)), era_(o.era_), clean_(o.clean_) {}
+    Loan(Pool& pool, std::unique_ptr<Connection> c, std::uint64_t era, Use use) noexcept
+        : pool_(&pool), connection_(std::move(c)), era_(era), use_(use) {}
+    Loan(Loan&& o) noexcept
+        : pool_(o.pool_), connection_(std::move(o.connection_)), era_(o.era_), use_(o.use_), end_(o.end_) {}
     Loan& operator=(Loan&&) = delete;
     ~Loan() {
-      if (connection_) pool_->take_back(std::move(connection_), era_, clean_);
+      if (connection_) pool_->take_back(std::move(connection_), era_, use_, end_);
     }
     Connection& operator*() const noexcept { return *connection_; }
     Connection* operator->() const noexcept { return connection_.get(); }
-    void done() noexcept { clean_ = true; }
+    void done() noexcept { end_ = End::clean; }
+    void timed_out() noexcept { end_ = End::silent; }
 
    private:
     Pool* pool_;
     std::unique_ptr<Connection> connection_;
     std::uint64_t era_;
-    bool clean_ = false;
+    Use use_;
+    End end_ = End::broken;
   };
 
   /// Errors, nothing was sent in any case: unavailable (at once while Redis is away), deadline_exceeded (all are lent, or
   /// opening one took too long), closed.
-  Result<Loan> borrow(Deadline deadline);
+  Result<Loan> borrow(Deadline deadline, Use use);
   /// Closes the idle connections now and the lent ones when they come back: the server at the other end is no longer the one
   /// to talk to. At most once each backoff_min.
   void renew();
@@ -81,9 +98,12 @@ class Pool {
 
   void run();
   Result<std::unique_ptr<Connection>> connect(Deadline deadline) noexcept;
-  void take_back(std::unique_ptr<Connection> c, std::uint64_t era, bool clean) noexcept;
-  Result<Loan> open_more(std::unique_lock<std::mutex>& lock, Deadline deadline);
+  void take_back(std::unique_ptr<Connection> c, std::uint64_t era, Use use, End end) noexcept;
+  Result<Loan> open_more(std::unique_lock<std::mutex>& lock, Deadline deadline, Use use);
+  void note_timeout(std::uint64_t era) noexcept;
   void trip(Error why) noexcept;
+  void begin_era() noexcept;
+  void wake_all() noexcept;
   Duration jittered(Duration longest) noexcept;
   Error refusal() const;
 
@@ -95,12 +115,15 @@ class Pool {
 
   mutable std::mutex mutex_;
   std::condition_variable callers_;  ///< a connection or room for one came free, or the state changed
+  std::condition_variable upkeep_;   ///< the same for Use::upkeep, which may go on where callers may not
   std::condition_variable keeper_;   ///< wakes "tc-l2"
   // Everything below is guarded by mutex_.
   std::vector<Idle> idle_;
   std::vector<Connection*> lent_;  ///< for close() to shut down
   std::size_t open_ = 0;           ///< idle, lent or being opened
-  std::uint64_t era_ = 0;          ///< renew() begins a new one
+  std::size_t calls_ = 0;          ///< of these, lent to callers or being opened by them; at most pool_size
+  unsigned timeouts_ = 0;          ///< of this era, since the last success
+  std::uint64_t era_ = 0;          ///< renew() and trip() begin a new one; what is of an elder one is not kept
   SteadyTime renewed_at_{};
   SteadyTime no_growth_until_{};
   Error last_error_{Errc::unavailable, "not connected yet"};

@@ -105,9 +105,10 @@ void add_views(Builder& out, const std::vector<Named>& stores) {
     out.add(n.with({{"view", v.name}, {"tier", "l2"}}), v.l2_hits);
   });
   out.begin("misses_total", MetricType::Counter,
-            "Reads the tier could not answer: those of l1 went on to l2, those of l2 found the key in neither.");
+            "Reads the tier did not answer: of l1 each one, whatever came of it (bypassed reads too); of l2 those that found the "
+            "key in neither tier.");
   each([&](const Named& n, const ViewStats& v) {
-    out.add(n.with({{"view", v.name}, {"tier", "l1"}}), v.l2_hits + v.misses);
+    out.add(n.with({{"view", v.name}, {"tier", "l1"}}), v.l1_misses);
     out.add(n.with({{"view", v.name}, {"tier", "l2"}}), v.misses);
   });
   counter("loads_total", &ViewStats::loads, "Calls of loaders.");
@@ -155,7 +156,7 @@ void add_l1(Builder& out, const std::vector<Named>& stores) {
     out.add(n.with({{"reason", "fence"}}), n.store.l1.refused_fence);
   }
   out.begin("promotions_total", MetricType::Counter,
-            "Values read from L2 that L1 kept (kept) or found too cold to evict another for (cold).");
+            "Values read from L2 or loaded that L1 kept (kept) or found too cold to evict another for (cold).");
   for (const Named& n : stores) {
     out.add(n.with({{"kind", "kept"}}), n.store.l1.promoted);
     out.add(n.with({{"kind", "cold"}}), n.store.l1.not_promoted);
@@ -209,7 +210,9 @@ void add_bus(Builder& out, const std::vector<Named>& stores) {
   one("bus_connects_total", &BusStats::connects, "Connections made for the subscription.");
   one("bus_messages_total", &BusStats::messages, "Messages received from the bus.");
   one("bus_malformed_total", &BusStats::malformed, "Messages dropped because they were no valid ones.");
-  out.begin("bus_heartbeats_total", MetricType::Counter, "Heartbeats of this store: sent, and seen to come back.");
+  out.begin("bus_heartbeats_total", MetricType::Counter,
+            "Heartbeats of this store: sent counts those whose publishing Redis acknowledged, seen those that came back over the "
+            "subscription.");
   for (const Named& n : stores) {
     out.add(n.with({{"kind", "sent"}}), n.store.bus.heartbeats_sent);
     out.add(n.with({{"kind", "seen"}}), n.store.bus.heartbeats_seen);
@@ -229,7 +232,9 @@ void add_errors(Builder& out, const std::vector<Named>& stores) {
   const auto by_kind = [&](const Named& n, const std::array<std::uint64_t, errc_count>& counts) {
     for (std::size_t i = 0; i < errc_count; ++i) out.add(n.with({{"kind", name(static_cast<Errc>(i))}}), counts[i]);
   };
-  out.begin("errors_total", MetricType::Counter, "Calls that ended with an error.");
+  out.begin("errors_total", MetricType::Counter,
+            "Errors by kind, as calls and the values in them met them: not one a call. A call of many values may count several, "
+            "and one that answered all the same counts what it met on the way.");
   for (const Named& n : stores) by_kind(n, n.store.errors);
   out.begin("l2_errors_total", MetricType::Counter, "Requests to Redis that ended with an error.");
   for (const Named& n : stores) by_kind(n, n.store.l2.errors);

@@ -31,6 +31,7 @@ TEST(Config, NamesTheBadField) {
       {"lease_ttl", [](Config& c) { c.lease_ttl = 1ms; }},
       {"open_timeout", [](Config& c) { c.open_timeout = -1ms; }},
       {"max_value_bytes", [](Config& c) { c.max_value_bytes = 0; }},
+      {"distrust_other_epochs", [](Config& c) { c.distrust_other_epochs = true, c.bus.enabled = false; }},
   };
   for (const auto& [field, spoil] : cases) {
     Config config;
@@ -90,20 +91,29 @@ TEST_F(FromEnv, TakesTheParts) {
   EXPECT_EQ(config->log_level, LogLevel::debug);
 }
 
-TEST_F(FromEnv, UrlWinsAndKillSwitchWorks) {
+TEST_F(FromEnv, UrlWinsOverTheParts) {
   setenv("REDIS_URL", "redis://h:1/2", 1);
   setenv("REDIS_HOST", "other", 1);
-  setenv("REDIS_ENABLED", "False", 1);
   const auto config = Config::from_env();
   ASSERT_TRUE(config.ok());
   EXPECT_EQ(config->l2.url, "redis://h:1/2");
+}
+
+TEST_F(FromEnv, KillSwitchWorksWhateverTheRestSays) {
+  setenv("REDIS_ENABLED", "0", 1);
+  setenv("REDIS_PORT", "abc", 1);
+  setenv("REDIS_URL", "nonsense", 1);
+  const auto config = Config::from_env();
+  ASSERT_TRUE(config.ok()) << config.error().message;
   EXPECT_FALSE(config->l2.enabled);
 }
 
 TEST_F(FromEnv, NamesTheBadVariable) {
   const std::pair<const char*, const char*> cases[] = {
-      {"REDIS_PORT", "x"},          {"REDIS_PORT", "70000"},        {"REDIS_DB", "-1"},       {"REDIS_ENABLED", "maybe"},
-      {"TIERCACHE_L1_BYTES", "1k"}, {"TIERCACHE_BUDGET_MS", "0.5"}, {"TIERCACHE_LOG", "loud"}};
+      {"REDIS_PORT", "x"},           {"REDIS_PORT", "70000"},      {"REDIS_DB", "-1"},
+      {"REDIS_ENABLED", "maybe"},    {"TIERCACHE_L1_BYTES", "1k"}, {"TIERCACHE_BUDGET_MS", "0.5"},
+      {"TIERCACHE_BUDGET_MS", "10"}, {"REDIS_URL", "foo"},         {"TIERCACHE_L1_BYTES", "1"},
+      {"TIERCACHE_LOG", "loud"}};
   for (const auto& [variable, value] : cases) {
     SetUp();
     setenv(variable, value, 1);

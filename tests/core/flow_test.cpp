@@ -207,7 +207,7 @@ TEST(ReadFlow, GapBetweenTheAnswerAndTheCommitKeepsTheValueOutOfL1) {
   ASSERT_TRUE(view.put("a", 7).ok());
   store.remote->after = [&](const RemoteRequest& q, RemoteReply&) {
     if (q.op != RemoteOp::get) return;
-    store.core->on_gap(0, GapReason::disconnected);
+    store.core->on_gap(0, GapReason::subscribed);
     store.make_coherent();
   };
   EXPECT_EQ(IntView::value(view.get("a")), 7);
@@ -227,6 +227,73 @@ TEST(ReadFlow, RedisAwayMeansAMissAtOnceOrTheLoader) {
   ASSERT_TRUE(loaded.error);
   EXPECT_EQ(loaded.error->code, Errc::unavailable);
   EXPECT_FALSE(view.view->probe("a")) << "a value that nobody could tell us is out of date was cached";
+}
+
+TEST(ReadFlow, BrokenLinkAloneTakesNothingBackTheNextSubscriptionDoes) {
+  FakeStore store;
+  IntView view(store);
+  ASSERT_TRUE(view.put("a", 7).ok());
+  ASSERT_TRUE(view.get("a").pin);
+  store.core->on_gap(0, GapReason::disconnected);
+  EXPECT_TRUE(view.view->probe("a")) << "Redis died, and L1 within the budget with it";
+  store.core->on_gap(0, GapReason::subscribed);
+  store.make_coherent();
+  EXPECT_FALSE(view.view->probe("a"));
+}
+
+TEST(ReadFlow, WhereOtherEpochsAreDistrustedAnUnknownEpochIsOne) {
+  FakeStore store(true, [](Config& c) { c.distrust_other_epochs = true; });
+  IntView view(store);
+  store.core->on_epoch(0, store.remote->epoch);
+  ASSERT_TRUE(view.put("a", 7).ok());
+  EXPECT_EQ(IntView::value(view.get("a")), 7);
+  // Redis restarts from an older snapshot; the subscription is back, the first heartbeat is not.
+  store.core->on_gap(0, GapReason::subscribed);
+  store.make_coherent();
+  EXPECT_FALSE(view.get("a").has_value());
+  EXPECT_FALSE(view.view->probe("a"));
+  store.core->on_epoch(0, store.remote->epoch + 1);
+  EXPECT_FALSE(view.get("a").has_value());
+  store.core->on_epoch(0, store.remote->epoch);
+  EXPECT_EQ(IntView::value(view.get("a")), 7);
+}
+
+TEST(ReadFlow, FillThatRedisRefusedSaysSoAndGivesTheLeaseBack) {
+  FakeStore store;
+  IntView view(store);
+  store.remote->fail[RemoteOp::lease_fill] = Error{Errc::refused, "OOM"};
+  const auto r = view.load("a", []() -> std::optional<int> { return 1; });
+  EXPECT_EQ(IntView::value(r), 1);
+  ASSERT_TRUE(r.error);
+  EXPECT_EQ(r.error->code, Errc::refused);
+  EXPECT_TRUE(store.remote->leases.empty());
+}
+
+TEST(ReadFlow, NegativeTtlIsRefusedBeforeALeaseIsTaken) {
+  FakeStore store;
+  IntView view(store);
+  const auto r = view.load("a", []() -> std::optional<int> { return 1; }, {.ttl = std::chrono::milliseconds(-1)});
+  ASSERT_TRUE(r.error);
+  EXPECT_EQ(r.error->code, Errc::invalid_argument);
+  EXPECT_TRUE(store.remote->calls.empty());
+}
+
+TEST(ReadFlow, ReaderWithoutALoaderWaitsForNobodysLoad) {
+  FakeStore store;
+  IntView view(store);
+  std::promise<void> go;
+  auto loading = std::async(std::launch::async, [&] {
+    return IntView::value(view.load("a", [&]() -> std::optional<int> {
+      go.get_future().wait();
+      return 3;
+    }));
+  });
+  while (store.remote->calls[RemoteOp::lease_get] == 0) std::this_thread::yield();
+  const auto r = view.get("a");
+  EXPECT_FALSE(r.has_value());
+  EXPECT_FALSE(r.error);
+  go.set_value();
+  EXPECT_EQ(loading.get(), 3);
 }
 
 TEST(ReadFlow, IncoherentL1IsBypassedAndCounted) {

@@ -100,7 +100,7 @@ TEST(Lifetime, CloseEndsCallsInProgressByItsDeadline) {
   ASSERT_TRUE(eventually([&] { return began.load(); }));
   const auto start = std::chrono::steady_clock::now();
   store->close(500ms);
-  EXPECT_LT(std::chrono::steady_clock::now() - start, 5s);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, 2s) << "0.5 s and the machine's slack";
   EXPECT_FALSE(call.get());
   server.resume();
 }
@@ -120,7 +120,7 @@ TEST(Lifetime, SeveralStoresInAProcessShareNothing) {
 TEST(Lifetime, ForksChildRefusesCleanly) {
 #if defined(__SANITIZE_THREAD__)
   // ThreadSanitizer's runtime does not support a child of a threaded process that goes on using threads' state.
-  SUCCEED();
+  GTEST_SKIP() << "ThreadSanitizer does not support it";
 #else
   RedisServer server;
   Instance a(instance_config(server.url()));

@@ -14,6 +14,7 @@
 #include <fstream>
 #include <future>
 #include <iterator>
+#include <system_error>
 
 namespace tiercache::testing {
 namespace {
@@ -86,6 +87,73 @@ TEST(Fault, AStoppedServerEndsCallsAtTheirDeadline) {
   server.resume();
   ASSERT_TRUE(eventually([&] { return c.port().available(); }));
   EXPECT_EQ(c.value("1"), "w");  // the write of unknown outcome did happen
+}
+
+// Every call's own deadline passes before or with the connect's, and while callers connect the thread's attempts are not the only
+// ones: the circuit must open all the same.
+TEST(Fault, AHungServerUnderLoadCostsAFewTimeoutsThenNothing) {
+  RedisServer server;
+  l2::Options o;  // the defaults
+  o.url = server.url();
+  Client c(o);
+  ASSERT_FALSE(c.put("1", "v").error);
+  server.pause();
+  std::atomic<int> timeouts{0};
+  std::atomic<int> refused_at_once{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 16; ++t) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 5; ++i) {
+        const auto error = code(c.get("1"));
+        if (error == Errc::deadline_exceeded) ++timeouts;
+        if (error == Errc::unavailable) ++refused_at_once;
+      }
+    });
+  }
+  for (std::thread& t : threads) t.join();
+  EXPECT_LE(timeouts, 2 * 16);  // of 80: those under way when the third one ended, and those that waited for their connections
+  EXPECT_EQ(timeouts + refused_at_once, 80);
+  EXPECT_FALSE(c.port().available());
+  const Stopwatch watch;
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(code(c.get("1", Deadline::after(30s))), Errc::unavailable);
+  EXPECT_LT(watch.elapsed(), 5s);
+  server.resume();
+  ASSERT_TRUE(eventually([&] { return c.port().available(); }));
+  EXPECT_EQ(c.value("1"), "v");
+}
+
+TEST(Fault, ThreeTimeoutsInARowOpenTheCircuitAndASuccessBetweenThemDoesNot) {
+  RedisServer server;
+  TcpProxy proxy(server.port());
+  l2::Options o = Client::options_of(server.url_at(proxy.port()));
+  o.connect_timeout = 60s;  // the thread's handshake cannot be what opens it
+  Client c(o);
+  const auto time_out = [&] {
+    proxy.set(TcpProxy::to_client, LinkFault::blackhole());
+    const auto error = code(c.get("1", Deadline::after(50ms)));
+    proxy.heal();
+    return error;
+  };
+  // Side by side, so that each has a handshake behind it and only the answers are missing.
+  const auto several_time_out = [&](int count) {
+    std::vector<std::future<RemoteReply>> calls;
+    proxy.set(TcpProxy::to_client, LinkFault::pass());
+    server.pause();
+    for (int i = 0; i < count; ++i)
+      calls.push_back(std::async(std::launch::async, [&] { return c.get("1", Deadline::after(200ms)); }));
+    for (auto& call : calls) EXPECT_EQ(code(call.get()), Errc::deadline_exceeded);
+  };
+  for (int i = 0; i < 4; ++i) {  // one each time, then a success
+    EXPECT_EQ(time_out(), Errc::deadline_exceeded);
+    ASSERT_TRUE(c.port().available());
+    ASSERT_FALSE(c.put("1", "v").error);
+  }
+  several_time_out(3);
+  EXPECT_FALSE(c.port().available());
+  EXPECT_EQ(code(c.get("1", Deadline::after(30s))), Errc::unavailable);
+  server.resume();
+  ASSERT_TRUE(eventually([&] { return c.port().available(); }));
+  EXPECT_EQ(c.value("1"), "v");
 }
 
 // Killed while the answers are awaited.
@@ -182,6 +250,33 @@ TEST(Fault, AnExhaustedPoolHonoursTheDeadlineOfWhoWaits) {
   EXPECT_FALSE(c.value("1"));
 }
 
+// One call holds the pool's only connection, its question lost on the way; further callers queue.
+TEST(Fault, CallersThatHoldOrAwaitTheWholePoolDoNotStarveHeartbeatsAndLeases) {
+  RedisServer server;
+  TcpProxy proxy(server.port());
+  l2::Options o = Client::options_of(server.url_at(proxy.port()));
+  o.pool_size = 1;
+  Client c(o);
+  ASSERT_EQ(c.lease(RemoteOp::lease_get, "2", "t").lease, LeaseState::granted);
+  proxy.set(TcpProxy::to_server, LinkFault::blackhole());
+  const auto before = proxy.taken(TcpProxy::to_server);
+  std::vector<std::future<RemoteReply>> calls;
+  for (int i = 0; i < 4; ++i) calls.push_back(std::async(std::launch::async, [&] { return c.get("1", Deadline::after(60s)); }));
+  ASSERT_TRUE(eventually([&] { return proxy.taken(TcpProxy::to_server) > before; }));
+  proxy.heal();
+  for (std::uint64_t beat = 1; beat <= 5; ++beat) {
+    const RemoteReply r = c.heartbeat(beat);
+    ASSERT_FALSE(r.error) << r.error->message;
+  }
+  EXPECT_TRUE(c.lease(RemoteOp::lease_renew, "2", "t").applied);
+  EXPECT_TRUE(c.lease(RemoteOp::lease_release, "2", "t").applied);
+  EXPECT_FALSE(c.keyed(RemoteOp::ping, {}).error);
+  EXPECT_EQ(code(c.get("1", Deadline::after(100ms))), Errc::deadline_exceeded);  // callers leave it alone although it is idle
+  EXPECT_EQ(c.port().stats().connects, 2U);
+  c.port().close(Deadline::after(5s));
+  for (auto& call : calls) EXPECT_TRUE(call.get().error);
+}
+
 TEST(Fault, AServerThatTakesNoMoreClientsLeavesTheOpenOnesAtWork) {
   RedisServer server{{.args = {"--maxclients", "5"}}};
   l2::Options o = Client::options_of(server.url());
@@ -235,6 +330,43 @@ TEST(Fault, CloseDoesNotWaitForAConnectUnderWay) {
   const Stopwatch watch;
   c.port().close(Deadline::after(30s));
   EXPECT_LT(watch.elapsed(), 10s);
+}
+
+TEST(Fault, HowLongTheOpenerWaitsIsItsChoice) {
+  RedisServer server;
+  TcpProxy proxy(server.port());
+  proxy.accept(TcpProxy::Accept::half_open);
+  l2::Options o = Client::options_of(server.url_at(proxy.port()));
+  o.connect_timeout = 60s;
+  const Stopwatch watch;
+  const auto at_once = l2::open_client(o, naming, {}, 0ms);
+  EXPECT_LT(watch.elapsed(), 5s);
+  EXPECT_FALSE(at_once->available());
+  const auto soon = l2::open_client(o, naming, {}, 50ms);
+  EXPECT_GE(watch.elapsed(), 49ms);
+  EXPECT_LT(watch.elapsed(), 10s);
+  proxy.heal();
+  proxy.cut();
+  EXPECT_TRUE(eventually([&] { return at_once->available() && soon->available(); }));
+}
+
+// No address space holds such a stack.
+TEST(Fault, AThreadThatCannotBeStartedIsReportedAndTheOpenersMaskStays) {
+  pthread_attr_t before;
+  pthread_attr_t huge;
+  ASSERT_EQ(pthread_getattr_default_np(&before), 0);
+  ASSERT_EQ(pthread_attr_init(&huge), 0);
+  ASSERT_EQ(pthread_attr_setstacksize(&huge, std::size_t{1} << 47), 0);
+  RedisServer server;
+  const l2::Options o = Client::options_of(server.url());
+  ASSERT_EQ(pthread_setattr_default_np(&huge), 0);
+  EXPECT_THROW(static_cast<void>(l2::open_client(o, naming, {})), std::system_error);
+  ASSERT_EQ(pthread_setattr_default_np(&before), 0);
+  pthread_attr_destroy(&huge);
+  pthread_attr_destroy(&before);
+  sigset_t mine;
+  pthread_sigmask(SIG_SETMASK, nullptr, &mine);
+  EXPECT_EQ(sigismember(&mine, SIGTERM), 0);
 }
 
 TEST(Fault, TheThreadHasANameAndTakesNoSignals) {

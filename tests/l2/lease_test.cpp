@@ -3,8 +3,11 @@
 // Race 2, loader against database write: A misses and takes the lease, loads the old row; B writes the row and puts or erases; A
 // fills. The lease must have been displaced by then.
 #include "l2_test.hpp"
+#include "tcp_proxy.hpp"
 
 #include <gtest/gtest.h>
+
+#include <future>
 
 namespace tiercache::testing {
 namespace {
@@ -72,6 +75,34 @@ TEST(Lease, APutDisplacesIt) {
 }
 TEST(Lease, AnEraseDisplacesIt) {
   slow_loader_meets([](Client& c) { c.erase({"0", "1", "2"}); }, "nothing", true);
+}
+TEST(Lease, AClearDisplacesIt) {
+  slow_loader_meets([](Client& c) { c.clear("user"); }, "nothing", true);
+}
+// The clear is held up after every step; the loaders fill when the first value goes, and none of them may leave an old row behind.
+TEST(Lease, AClearDisplacesEveryLeaseBeforeItDeletesTheFirstValue) {
+  RedisServer server;
+  Client loader(server);
+  constexpr int ids = 600;  // several pages of SCAN, in an order that has nothing to do with the names'
+  for (int i = 0; i < ids; ++i) {
+    ASSERT_EQ(server.command({"SET", key(std::to_string(i)), "old"}), "OK");
+    ASSERT_EQ(server.command({"SET", lease_key(std::to_string(i)), "t"}), "OK");
+  }
+  ASSERT_EQ(server.command({"CONFIG", "SET", "notify-keyspace-events", "Eg"}), "OK");
+  Subscriber deleted(server, "__keyevent@0__:del");
+  TcpProxy proxy(server.port());
+  l2::Options o = Client::options_of(server.url_at(proxy.port()));
+  o.call_timeout = 60s;
+  Client clearer(o);
+  proxy.set(TcpProxy::to_client, LinkFault::delay(100ms));
+  auto clear = std::async(std::launch::async, [&] { return clearer.clear("user"); });
+  while (!deleted.next().starts_with("test:app:user:")) {
+  }
+  int applied = 0;
+  for (int i = 0; i < ids; ++i) applied += loader.lease(lease_fill, std::to_string(i), "t", "old row").applied;
+  EXPECT_FALSE(clear.get().error);
+  EXPECT_EQ(applied, 0);
+  EXPECT_EQ(server.command({"KEYS", "test:app:user:*"}), "");
 }
 TEST(Lease, AnotherHolderAfterADisplacementIsNotMistakenForUs) {
   slow_loader_meets([](Client& c) { c.erase({"1"}), c.lease(lease_get, "1", "other"); }, "nothing", true);

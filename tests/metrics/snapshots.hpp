@@ -18,7 +18,7 @@ inline StoreSnapshot filled_snapshot() {
   for (const char* name : {"user", "order.v2"}) {
     ViewStats v;
     v.name = name;
-    fill(v.l1_hits, v.l2_hits, v.misses, v.loads, v.load_failures, v.flight_joins, v.puts, v.erases, v.l1_bypassed,
+    fill(v.l1_hits, v.l1_misses, v.l2_hits, v.misses, v.loads, v.load_failures, v.flight_joins, v.puts, v.erases, v.l1_bypassed,
          v.bad_envelopes, v.foreign_values);
     s.views.push_back(v);
   }

@@ -13,7 +13,10 @@
 #include <prometheus/text_serializer.h>
 
 #include <cmath>
+#include <fstream>
+#include <iterator>
 #include <random>
+#include <regex>
 #include <set>
 #include <stdexcept>
 
@@ -65,7 +68,7 @@ TEST(Text, EveryNumberOfASnapshotStandsUnderItsName) {
   for (const ViewStats& v : s.views) {
     expect("hits_total", {{"view", v.name}, {"tier", "l1"}}, v.l1_hits);
     expect("hits_total", {{"view", v.name}, {"tier", "l2"}}, v.l2_hits);
-    expect("misses_total", {{"view", v.name}, {"tier", "l1"}}, v.l2_hits + v.misses);
+    expect("misses_total", {{"view", v.name}, {"tier", "l1"}}, v.l1_misses);
     expect("misses_total", {{"view", v.name}, {"tier", "l2"}}, v.misses);
     expect("loads_total", {{"view", v.name}}, v.loads);
     expect("load_failures_total", {{"view", v.name}}, v.load_failures);
@@ -131,6 +134,20 @@ TEST(Text, EverySeriesNamesItsStoreAndNoLabelIsUnexpected) {
     EXPECT_EQ(s.labels.at("resource"), "shop") << s.name;
     for (const auto& [label, value] : s.labels) EXPECT_TRUE(known.count(label)) << s.name << " has " << label;
   }
+}
+
+// Dashboards and alerts are copied from the README: a name that was changed here only would show nothing, silently.
+TEST(Text, EveryNameInTheReadmeIsThere) {
+  std::ifstream file(TIERCACHE_SOURCE_DIR "/README.md");
+  const std::string readme{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  const Exposition out = read_exposition(render_text({filled_snapshot()}));
+  std::set<std::string> names;
+  for (const Sample& s : out.samples) names.insert(s.name);
+  for (const auto& [family, type] : out.types) names.insert(family);
+  const std::regex name("`(tiercache_[a-z0-9_]+)");
+  const std::sregex_iterator first(readme.begin(), readme.end(), name);
+  EXPECT_NE(first, std::sregex_iterator()) << "the README names no metric";
+  for (auto it = first; it != std::sregex_iterator(); ++it) EXPECT_TRUE(names.contains((*it)[1])) << (*it)[1];
 }
 
 TEST(Text, HistogramCountsEachValueBelowItsBoundInSeconds) {

@@ -39,7 +39,9 @@ void describe(CLI::App& app, RunOptions& o) {
   app.add_option("--db-latency", o.db_latency_ms, "Latency of the system of record, in ms")
       ->check(CLI::Range(0.0, 1000.0))
       ->capture_default_str();
-  app.add_option("--budget-ms", o.budget_ms, "Staleness budget")->check(CLI::Range(250, 60'000))->capture_default_str();
+  app.add_option("--budget-ms", o.budget_ms, "Staleness budget; instances also use it as l2.backoff_max, to be back within it")
+      ->check(CLI::Range(250, 60'000))
+      ->capture_default_str();
   app.add_option("--seed", o.seed, "Seed of all random choices")->capture_default_str();
   app.add_option("--l1-percent", o.l1_percent, "L1 of each instance, of the bytes of all values")
       ->check(CLI::Range(0.01, 1000.0))
@@ -56,7 +58,13 @@ void describe(CLI::App& app, RunOptions& o) {
   app.add_flag_callback(
          "--no-faults", [&o] { o.faults = false; }, "No faults, no probes")
       ->excludes("--faults");
-  app.add_option("--ablate", o.ablate, "Switch one check off (the run is to fail): " + ablation_names());
+  app.add_option_function<std::string>(
+      "--ablate",
+      [&o](const std::string& name) {
+        o.ablate = find_ablation(name);
+        if (o.ablate == nullptr) throw CLI::ValidationError("--ablate", "one of " + ablation_names());
+      },
+      "Switch one check off (the run is to fail): " + ablation_names());
   app.add_option("--json", o.json, "Also write the result to this file");
   app.add_flag("--verbose", o.verbose, "The instances' log on stderr");
 }

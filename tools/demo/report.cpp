@@ -123,7 +123,7 @@ std::string Report::table() const {
   t.line("keys compared at the end", grouped(checked_keys), "on every instance, in Redis and in the database");
 
   t.group("Calls", "what callers were told when Redis could not be asked");
-  t.line("errors", grouped(errors), "calls that neither answered nor said that they were degraded");
+  t.line("errors", grouped(errors), "calls that neither answered nor said that they were degraded, or said so with no fault on");
   t.line("degraded", grouped(degraded),
          "calls that said that Redis was away; reads among them still got their value where they could");
 

@@ -12,11 +12,11 @@
 #include "trace.hpp"
 
 #include <tiercache/base/hash.hpp>
-#include <tiercache/base/lab.hpp>
 #include <tiercache/tiercache.hpp>
 
 #include <redis_server.hpp>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <csignal>
@@ -26,17 +26,10 @@
 #include <functional>
 #include <memory>
 #include <stdexcept>
-#include <string_view>
 #include <utility>
 
 namespace tiercache::demo {
 namespace {
-
-constexpr std::array<std::pair<std::string_view, lab::Remedy>, 5> ablations{{{"lease", lab::Remedy::lease},
-                                                                             {"fence", lab::Remedy::fence},
-                                                                             {"heartbeat", lab::Remedy::heartbeat},
-                                                                             {"generation", lab::Remedy::generation},
-                                                                             {"atomic-write", lab::Remedy::atomic_write}}};
 
 /// A folder of the run's own, removed with the object.
 class TempFolder {
@@ -122,9 +115,7 @@ class Run {
     s.budget_ns = options_.budget_ms * ns_per_ms;
     s.seed = options_.seed;
     s.verbose = options_.verbose;
-    for (const auto& [name, remedy] : ablations) {
-      if (name == options_.ablate) s.ablated |= 1U << static_cast<unsigned>(remedy);
-    }
+    if (options_.ablate != nullptr) s.ablated = 1U << static_cast<unsigned>(options_.ablate->remedy);
     std::uint64_t bytes = 0;
     for (std::uint32_t key = 0; key < s.keys; ++key) bytes += size_of(key);
     constexpr std::uint64_t l1_bytes_min = 64 << 10;
@@ -141,7 +132,7 @@ class Run {
     if (auto made = Record::create(s.database, s.keys + s.probes, size); !made) throw Stopped{made.error()};
     std::printf(
         "%u instances of %u threads, %s keys of %s bytes in all, L1 %s bytes each, database latency %.3g ms, "
-        "staleness budget %u ms, seed %llu\n",
+        "staleness budget %u ms (also l2.backoff_max), seed %llu\n",
         s.instances, s.threads, grouped(s.keys).c_str(), grouped(bytes).c_str(), grouped(s.l1_bytes).c_str(),
         options_.db_latency_ms, options_.budget_ms, static_cast<unsigned long long>(s.seed));
     std::fflush(stdout);
@@ -302,7 +293,8 @@ class Run {
 
   void collect_faults(Report& r) const {
     const Faults::Counts& c = faults_->counts();
-    r.faults = {c.readers_stopped, c.links_cut, c.redis_killed, options_.ablate};
+    r.faults = {c.readers_stopped, c.links_cut, c.redis_killed,
+                std::string(options_.ablate != nullptr ? options_.ablate->name : "")};
     if (faults_->recovery_ms() >= 0) r.recovery_ms = faults_->recovery_ms();
     // Of a trace that ended while Redis was away, or nearly so, the last quarter tells nothing.
     const bool judged =
@@ -327,19 +319,10 @@ class Run {
 
 }  // namespace
 
-std::string ablation_names() {
-  std::string names;
-  for (const auto& [name, remedy] : ablations) names += (names.empty() ? "" : ", ") + std::string(name);
-  return names;
-}
-
 Result<Report> run_demo(const RunOptions& options) {
   const bool faults = options.faults.value_or(options.trace.empty());
-  if (!options.ablate.empty()) {
-    if (ablation_names().find(options.ablate) == std::string::npos) {
-      return Error{Errc::invalid_argument, "--ablate: one of " + ablation_names()};
-    }
-    if (!faults) return Error{Errc::invalid_argument, "--ablate shows nothing without faults: add --faults"};
+  if (options.ablate != nullptr && !faults) {
+    return Error{Errc::invalid_argument, "--ablate shows nothing without faults: add --faults"};
   }
   const double least = static_cast<double>(Faults::duration_min(options.budget_ms * ns_per_ms)) / 1e9;
   if (faults && options.trace.empty() && options.seconds < least) {

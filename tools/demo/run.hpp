@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "ablation.hpp"
 #include "report.hpp"
 
 #include <tiercache/base/result.hpp>
@@ -23,16 +24,13 @@ struct RunOptions {
   unsigned budget_ms = 500;
   std::uint64_t seed = 42;
   double l1_percent = 10;
-  std::string redis_url;       ///< empty: a private server
-  std::string trace;           ///< empty: Zipf
-  std::optional<bool> faults;  ///< unset: on without a trace, off with one
-  std::string ablate;          ///< empty: nothing
-  std::string json;            ///< empty: no file
+  std::string redis_url;             ///< empty: a private server
+  std::string trace;                 ///< empty: Zipf
+  std::optional<bool> faults;        ///< unset: on without a trace, off with one
+  const Ablation* ablate = nullptr;  ///< null: nothing
+  std::string json;                  ///< empty: no file
   bool verbose = false;
 };
-
-/// The names that --ablate knows, separated by a comma and a blank.
-[[nodiscard]] std::string ablation_names();
 
 /// The whole run, from the private Redis to the last comparison; prints progress on stdout. SIGINT and SIGTERM must be blocked in
 /// every thread: the run takes them from the queue and ends cleanly with an error. Call it on the main thread.

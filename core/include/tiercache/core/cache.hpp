@@ -30,11 +30,13 @@ struct Loaded {
 /// `}`.
 ///
 /// Progress: a hit in L1 is lock-free (no lock, no allocation, no system call, no shared write when repeated). Everything else
-/// talks to Redis and blocks up to the deadline. No call throws, but get_many for want of memory and visit what its visitor
-/// throws; what the loader throws becomes Errc::loader_failed for the leader and everyone who waited for it.
+/// talks to Redis and blocks up to the deadline. No call throws, but get_many for want of memory (or what V's copy throws) and
+/// visit what its visitor throws; what the loader throws becomes Errc::loader_failed for the leader and everyone who waited for
+/// it.
 ///
-/// A writer reads its own writes: after put or erase returned, whatever it returned, reads of this store see that write or a
-/// later one. Other stores see it within the staleness budget once it returned ok.
+/// A writer reads its own writes: after put or erase returned ok, reads of this store see that write or a later one; after any
+/// other answer from Redis, or none, they see what Redis holds, never an L1 copy of before. Other stores see it within the
+/// staleness budget once it returned ok.
 template <class V, class C = Msgpack<V>>
 class Cache {
   static_assert(std::is_nothrow_move_constructible_v<V> && std::is_copy_constructible_v<V> && std::is_nothrow_destructible_v<V>,
@@ -96,11 +98,13 @@ class Cache {
   }
 
   /// Voids every key of the view: in this L1 at once, in Redis by SCAN in bounded batches, in other instances by announcement.
-  /// Values put while it runs may go, too. Errors: cut short (deadline_exceeded, unavailable): some keys may stand in Redis; call
-  /// again.
+  /// Values put while it runs may go, too. Without a deadline in the options it may take 120 times l2.call_timeout. Errors:
+  /// outcome_unknown: cut short, some keys may stand in Redis, call again with more time; unavailable: nothing was done in Redis.
   Result<void> clear(const WriteOptions& options = {}) { return view_->clear(options); }
 
   [[nodiscard]] ViewStats stats() const { return view_->stats(); }
+  /// Of the store behind the view.
+  [[nodiscard]] Health health() const { return view_->health(); }
 
   /// Why this view is unusable: bad name, other type than the first time, store closed; null when usable.
   [[nodiscard]] const Error* error() const noexcept { return view_->error(); }

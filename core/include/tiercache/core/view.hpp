@@ -103,6 +103,7 @@ class View {
   Result<void> clear(const WriteOptions& options) noexcept;
   [[nodiscard]] Result<bool> exists(std::string_view id, const ReadOptions& options) noexcept;
   [[nodiscard]] ViewStats stats() const;
+  [[nodiscard]] Health health() const;
   [[nodiscard]] const Error* error() const noexcept { return error_ ? &*error_ : nullptr; }
 
  private:

@@ -16,7 +16,7 @@ struct Options {
   std::string username;                            ///< overrides the URL's; empty: the URL's, else AUTH without a user
   std::string password;                            ///< overrides the URL's; empty: the URL's, else no AUTH
   std::string client_name = "tiercache";           ///< CLIENT SETNAME; empty: none
-  std::uint32_t pool_size = 8;                     ///< connections for calls (the bus has its own); 1 .. 256
+  std::uint32_t pool_size = 8;                     ///< connections for calls (upkeep: one more; the bus has its own); 1 .. 256
   std::chrono::milliseconds connect_timeout{500};  ///< TCP connect and handshake; > 0
   std::chrono::milliseconds call_timeout{500};     ///< a call without a deadline of its own; > 0
   std::chrono::milliseconds backoff_min{50};       ///< first wait before a reconnect; doubles, half of it jitter; > 0

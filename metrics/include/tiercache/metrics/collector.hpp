@@ -9,7 +9,7 @@
 
 namespace tiercache::metrics {
 
-/// Gives the state of the stores to show, one snapshot a store: `[&] { return std::vector{store.snapshot()}; }`. Called once a
+/// Gives the state of the stores to show, one snapshot a store: `[&] { return std::vector{store.stats()}; }`. Called once a
 /// scrape, on the thread that scrapes, possibly on several at once: it must be thread-safe. It may throw; the scrape then fails,
 /// nothing else does. What it captures must outlive whoever holds it.
 using Pull = std::function<std::vector<StoreSnapshot>()>;

@@ -7,7 +7,7 @@
 #include <thread>
 #include <utility>
 
-namespace tiercache::invalidation {
+namespace tiercache {
 
 /// Starts a named thread with all signals blocked: the application's handlers run on the application's threads. They are blocked
 /// before it starts, so that there is no window. Throws std::system_error when there are no threads left.
@@ -27,4 +27,4 @@ template <class F>
   });
 }
 
-}  // namespace tiercache::invalidation
+}  // namespace tiercache
