@@ -14,12 +14,12 @@ namespace tiercache::detail {
 
 /// Whether L1 may answer, a shard. Written by the bus thread, read by every hit.
 ///
-/// The promise rests on the order of a read: (2) validity and generation first, then the clock, then the probe. Suppose the check
-/// passes at clock reading t' (the call began at t <= t'). Then some own heartbeat sent at s > t' - D was applied, and with it,
-/// since the stream is a gapless prefix, every invalidation announced before s; the unlinks happened before the release (1). A
-/// value found after that cannot have a successor announced before s, so none acknowledged before t - D. A thread stopped between
-/// the check and the probe finds only newer state. A clock read before the validity would let a stopped thread use an old reading
-/// against a new window.
+/// The promise rests on the order of a read: (2) validity first, then the clock and the generation, then the probe. Suppose the
+/// check passes at clock reading t' (the call began at t <= t'). Then some own heartbeat sent at s > t' - D was applied, and with
+/// it, since the stream is a gapless prefix, every invalidation announced before s; the unlinks happened before the release (1).
+/// A value found after that cannot have a successor announced before s, so none acknowledged before t - D. A thread stopped
+/// between the check and the probe finds only newer state. A clock read before the validity would let a stopped thread use an old
+/// reading against a new window.
 class Coherence {
  public:
   struct alignas(64) Shard {
@@ -43,10 +43,14 @@ class Coherence {
     return shards_[shard].generation.load(std::memory_order_acquire);  // (2) pairs with (1)
   }
 
-  /// Now if L1 may answer for the shard, else -1.
+  /// Now if L1 may answer for the shard, else -1. To be called before generation(): a generation that was read first could be an
+  /// old one under a validity that was won back after it, and old entries still lie in the table.
   [[nodiscard]] std::int64_t valid_now(ShardId shard) const noexcept {
     const std::int64_t until = shards_[shard].valid_until_ms.load(std::memory_order_acquire);  // (2) pairs with (1)
     std::int64_t now = coarse_now_ms();
+    // The coarse clock lags by a tick, and by more where a hypervisor holds the ticks back: near the end the exact one decides.
+    if (until - now < exact_margin_ms && !always_valid_) [[unlikely]]
+      now = steady_ms(std::chrono::steady_clock::now());
 #ifdef TIERCACHE_LAB
     if (lab::ablated(lab::Remedy::clock_on_read) && !always_valid_) now = shards_[shard].cached_clock_ms.load();
 #endif
@@ -99,6 +103,8 @@ class Coherence {
   [[nodiscard]] std::uint32_t count() const noexcept { return count_; }
 
  private:
+  static constexpr std::int64_t exact_margin_ms = 100;
+
   std::unique_ptr<Shard[]> shards_;
   std::uint32_t count_;
   bool always_valid_;

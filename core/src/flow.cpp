@@ -129,7 +129,9 @@ Opened open_value(StoreCore& core, ViewState& view, const PhysicalKey& key, Remo
   if (verdict == Verdict::good) {
     if (core.config.distrust_other_epochs && !lab::ablated(lab::Remedy::epoch_distrust)) {
       const std::uint64_t epoch = core.coherence.epoch(key.shard);
-      if (envelope.epoch != epoch) return Opened::unusable;  // also while the epoch is not known yet
+      // Not known yet: nothing says that the value is old, nothing that it is not. It is left alone, and not believed.
+      if (epoch == 0) return Opened::foreign;
+      if (envelope.epoch != epoch) return Opened::unusable;
     }
     try {
       out.value = view.ops->decode(envelope.payload);
@@ -245,10 +247,17 @@ std::string new_token(StoreCore& core) {
 Flow<ReadResult> load_under_lease(ReadCall& call, Asked asked, std::string token) {
   StoreCore& core = call.core;
   core.leases.granted.fetch_add(1, std::memory_order_relaxed);
-  core.keeper->hold(token, call.key);
   LoadResult loaded;
-  ReadResult r = run_loader(call, loaded);
-  core.keeper->drop(token);
+  ReadResult r;
+  {
+    struct Held {
+      LeaseKeeper& keeper;
+      const std::string& token;
+      ~Held() { keeper.drop(token); }  // also when the load ends by a throw: a lease renewed for ever would stop the fleet
+    } const held{*core.keeper, token};
+    core.keeper->hold(token, call.key);
+    r = run_loader(call, loaded);
+  }
   TIERCACHE_LAB_POINT(load_to_lease_fill, call.key.text);
 
   RemoteRequest request;
@@ -317,7 +326,8 @@ Flow<ReadResult> fetch(ReadCall& call) {
   }
 
   const std::string token = call.loader != nullptr ? new_token(core) : std::string();
-  bool ignore_value = false;  // what stands in L2 cannot be used
+  std::string
+      unusable;  // the head of what stands in L2 and cannot be used; a lease is asked for in spite of that, and of nothing newer
   bool waited = false;
   Duration nap = poll_first;
   for (;;) {
@@ -328,7 +338,8 @@ Flow<ReadResult> fetch(ReadCall& call) {
     request.keys = {&call.key.text, 1};
     request.token = token;
     request.lease_ms = core.config.lease_ttl.count();
-    request.ignore_value = ignore_value;
+    request.ignore_value = !unusable.empty();
+    request.head = unusable;
     request.deadline = call.deadline.sooner(Deadline::after(core.config.l2.call_timeout));
     RemoteReply reply;
     co_await ask(call, request, reply);
@@ -363,9 +374,9 @@ Flow<ReadResult> fetch(ReadCall& call) {
         co_return ReadResult{};
       }
       if (opened == Opened::foreign) co_return load_alone(call, asked, std::nullopt);  // not ours to overwrite
-      if (ignore_value)
-        co_return failed(core, Error{Errc::internal, "a lease request that ignores values was answered with one"});
-      ignore_value = true;
+      if (call.deadline.passed())
+        co_return failed(core, Error{Errc::deadline_exceeded, "view " + view.name + ": unusable values kept coming"});
+      unusable = reply.values.front()->bytes.substr(0, envelope_bytes);
       continue;
     }
     if (call.loader == nullptr) {
@@ -380,7 +391,7 @@ Flow<ReadResult> fetch(ReadCall& call) {
     // Another instance loads: look again until it has stored, its lease lapsed, or the caller's time is up.
     if (!waited) core.leases.waited.fetch_add(1, std::memory_order_relaxed);
     waited = true;
-    ignore_value = false;
+    unusable.clear();
     const Duration left = call.deadline.left();
     if (left <= Duration::zero())
       co_return failed(core,
@@ -420,8 +431,10 @@ Flow<ReadResult> read_flow(ReadCall& call) {
       ReadResult r;
       try {
         r = co_await fetch(call);
-      } catch (const std::exception& e) {  // want of memory: whoever waits must not wait for ever
-        r = failed(call.core, Error{Errc::internal, std::string("a read failed: ") + e.what()});
+      } catch (...) {  // want of memory, a copy that throws: whoever waits must not wait for ever. The text needs no memory.
+        call.core.errors.count(Errc::internal);
+        r = ReadResult{};
+        r.error = Error{Errc::internal, "out of memory"};
       }
       co_return call.core.flights.finish(call.key.text, seat.flight, std::move(r), *call.view.ops);
     }
@@ -498,13 +511,14 @@ Flow<Result<void>> put_flow(WriteCall& call, const Key& key, const void* value) 
       co_return Error{Errc::internal, std::string("the value could not be copied: ") + e.what()};
     }
     const std::uint64_t hash = core.table->hash(call.view.l1_id, key.id);
-    core.flights.detach(key.physical.text);
     l1::EntryMeta meta;
     meta.version = call.version;
     meta.generation = core.coherence.generation(key.physical.shard) + call.view.clears.load(std::memory_order_acquire);
     meta.shard = key.physical.shard;
     meta.hard_expiry_ms = l1_expiry(call.view.options, flow_ttl(call.ttl));
-    switch (core.table->put(call.view.l1_id, key.id, hash, copy.get(), meta)) {
+    const l1::PutStatus status = core.table->put(call.view.l1_id, key.id, hash, copy.get(), meta);
+    core.flights.detach(key.physical.text);  // after the put: a flight begun before it must not be joined after it
+    switch (status) {
       case l1::PutStatus::stored: co_return Result<void>{};
       case l1::PutStatus::too_large:
         co_return Error{Errc::too_large, "view " + call.view.name + ": the value is over l1.max_entry_bytes"};

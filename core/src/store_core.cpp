@@ -117,7 +117,8 @@ void StoreCore::on_gap(ShardId shard, GapReason reason) noexcept {
   // itself. So when Redis dies, L1 serves on within the budget. What may be missed from here on is voided by the gap at the next
   // subscription, before anything can validate L1 again.
   if (reason == GapReason::disconnected) return;
-  if (reason == GapReason::subscribed) coherence.set_epoch(shard, 0);  // unknown: Redis may have come back from an older snapshot
+  if (reason == GapReason::subscribed || reason == GapReason::epoch_changed)
+    coherence.set_epoch(shard, 0);  // unknown: Redis may have come back from an older snapshot
   coherence.bump(shard);
 }
 
@@ -236,7 +237,7 @@ void LeaseKeeper::stop() noexcept {
   if (thread_.joinable()) thread_.join();
 }
 
-void LeaseKeeper::run() {
+void LeaseKeeper::run() noexcept {
   std::unique_lock lock(mutex_);
   while (!stopping_) {
     if (held_.empty()) {
@@ -250,23 +251,34 @@ void LeaseKeeper::run() {
       wake_.wait_until(lock, due, [this] { return stopping_; });
       continue;
     }
-    const std::string token = first->first;
-    const PhysicalKey key = first->second.key;
     first->second.renew_at = std::chrono::steady_clock::now() + ttl_ / 2;
-    lock.unlock();
-    RemoteRequest request;
-    request.op = RemoteOp::lease_renew;
-    request.shard = key.shard;
-    request.keys = {&key.text, 1};
-    request.token = token;
-    request.lease_ms = ttl_.count();
-    request.deadline = Deadline::after(std::min<Duration>(ttl_ / 4, std::chrono::milliseconds(500)));
-    RemoteReply reply;
-    remote_.start(request, reply, nullptr);
-    if (!reply.error && reply.applied) renewed_.fetch_add(1, std::memory_order_relaxed);
-    lock.lock();
-    // Displaced by a write: the load goes on, its fill will be refused; nothing is left to renew.
-    if (!reply.error && !reply.applied) held_.erase(token);
+    try {
+      const std::string token = first->first;
+      const PhysicalKey key = first->second.key;
+      lock.unlock();
+      renew(token, key);
+      lock.lock();
+    } catch (...) {  // no memory for this turn: the next one may have it; at worst the lease lapses and its fill is refused
+      if (!lock.owns_lock()) lock.lock();
+    }
+  }
+}
+
+void LeaseKeeper::renew(const std::string& token, const PhysicalKey& key) {
+  RemoteRequest request;
+  request.op = RemoteOp::lease_renew;
+  request.shard = key.shard;
+  request.keys = {&key.text, 1};
+  request.token = token;
+  request.lease_ms = ttl_.count();
+  request.deadline = Deadline::after(std::min<Duration>(ttl_ / 4, std::chrono::milliseconds(500)));
+  RemoteReply reply;
+  remote_.start(request, reply, nullptr);
+  if (reply.error) return;
+  if (reply.applied) {
+    renewed_.fetch_add(1, std::memory_order_relaxed);
+  } else {
+    drop(token);  // displaced by a write: the load goes on, its fill will be refused; nothing is left to renew
   }
 }
 

@@ -59,7 +59,8 @@ class LeaseKeeper {
     PhysicalKey key;
     SteadyTime renew_at;
   };
-  void run();
+  void run() noexcept;
+  void renew(const std::string& token, const PhysicalKey& key);
 
   RemotePort& remote_;
   const std::chrono::milliseconds ttl_;

@@ -21,68 +21,79 @@ Deadline deadline_of(const StoreCore& core, const ViewState& view, std::chrono::
   return Deadline::after(view.options.deadline.count() > 0 ? view.options.deadline : core.config.default_deadline);
 }
 
-/// Runs `flow()` and turns want of memory into a value: no call of the public API throws.
+/// Runs `call()` and turns want of memory, or a value's copy that throws, into an error whose text needs no memory: no call
+/// throws.
 template <class R, class F>
-R contain(StoreCore& core, F&& flow) noexcept {
+R contain(StoreCore* core, F&& call) noexcept {
   try {
-    return flow();
-  } catch (...) {  // want of memory, or a value's copy that throws
-    core.errors.count(Errc::internal);
+    return call();
+  } catch (...) {
+    if (core != nullptr) core->errors.count(Errc::internal);
     if constexpr (std::is_same_v<R, ReadResult>) {
-      return refused(Errc::internal, "out of memory, or the value's copy constructor threw");
+      ReadResult r;
+      r.error = Error{Errc::internal, "out of memory"};
+      return r;
     } else {
-      return Error{Errc::internal, "out of memory, or the value's copy constructor threw"};
+      return Error{Errc::internal, "out of memory"};
     }
   }
 }
 
 }  // namespace
 
+/// What a hit must know before it probes L1. now_ms < 0: L1 may not answer.
+View::Standing View::standing(std::string_view id) const noexcept {
+  const StoreCore& core = *core_;
+  const ShardId shard = core.keys.sharded() ? core.keys.shard_of(state_->name, id) : ShardId{0};
+  const auto generation = [&] { return core.coherence.generation(shard) + state_->clears.load(std::memory_order_acquire); };
+#ifdef TIERCACHE_LAB
+  if (lab::ablated(lab::Remedy::read_order)) {
+    const std::uint32_t early = generation();
+    TIERCACHE_LAB_POINT(coherence_loads, id);
+    return {core.coherence.valid_now(shard), early};
+  }
+#endif
+  // Validity (and the clock), then the generation, then the probe: see Coherence.
+  const std::int64_t now = core.coherence.valid_now(shard);
+  TIERCACHE_LAB_POINT(coherence_loads, id);
+  if (now < 0) [[unlikely]]
+    state_->l1_bypassed.fetch_add(1, std::memory_order_relaxed);
+  return {now, generation()};
+}
+
 l1::Pin View::probe(std::string_view id) noexcept {
   if (state_ == nullptr) [[unlikely]]
     return {};
-  StoreCore& core = *core_;
-  ViewState& view = *state_;
-  const ShardId shard = core.keys.sharded() ? core.keys.shard_of(view.name, id) : ShardId{0};
-  // Generation and validity, then the clock (inside valid_now), then the probe: see Coherence.
-  const std::uint32_t generation = core.coherence.generation(shard) + view.clears.load(std::memory_order_acquire);
-  const std::int64_t now = core.coherence.valid_now(shard);
-  if (now < 0) [[unlikely]] {
-    view.l1_bypassed.fetch_add(1, std::memory_order_relaxed);
+  const Standing standing = this->standing(id);
+  if (standing.now_ms < 0) [[unlikely]]
     return {};
-  }
   TIERCACHE_LAB_POINT(validity_to_probe, id);
-  const std::uint64_t hash = core.table->hash(view.l1_id, id);
-  l1::Pin pin = core.table->find(view.l1_id, id, hash, generation, now);
-  if (pin && view.l1_hits.add() % hit_sample == 0) core.table->count_hit(hash);
+  l1::Table& table = *core_->table;
+  const std::uint64_t hash = table.hash(state_->l1_id, id);
+  l1::Pin pin = table.find(state_->l1_id, id, hash, standing.generation, standing.now_ms);
+  if (pin && state_->l1_hits.add() % hit_sample == 0) table.count_hit(hash);
   return pin;
 }
 
 bool View::visit(std::string_view id, FunctionRef<void(const void*, std::uint64_t)> f) {
   if (state_ == nullptr) return false;
-  StoreCore& core = *core_;
-  ViewState& view = *state_;
-  const ShardId shard = core.keys.sharded() ? core.keys.shard_of(view.name, id) : ShardId{0};
-  const std::uint32_t generation = core.coherence.generation(shard) + view.clears.load(std::memory_order_acquire);
-  const std::int64_t now = core.coherence.valid_now(shard);
-  if (now < 0) {
-    view.l1_bypassed.fetch_add(1, std::memory_order_relaxed);
-    return false;
-  }
-  const std::uint64_t hash = core.table->hash(view.l1_id, id);
-  const bool hit = core.table->visit(view.l1_id, id, hash, generation, now,
-                                     [&](const void* value, const l1::Entry& entry) { f(value, entry.version()); });
-  if (hit && view.l1_hits.add() % hit_sample == 0) core.table->count_hit(hash);
+  const Standing standing = this->standing(id);
+  if (standing.now_ms < 0) return false;
+  l1::Table& table = *core_->table;
+  const std::uint64_t hash = table.hash(state_->l1_id, id);
+  const bool hit = table.visit(state_->l1_id, id, hash, standing.generation, standing.now_ms,
+                               [&](const void* value, const l1::Entry& entry) { f(value, entry.version()); });
+  if (hit && state_->l1_hits.add() % hit_sample == 0) table.count_hit(hash);
   return hit;
 }
 
 ReadResult View::read(std::string_view id, const ReadOptions& options, const LoaderRef* loader) noexcept {
-  if (error_) return refused(error_->code, error_->message);
-  if (const char* fault = id_fault(id)) return refused(Errc::invalid_argument, fault);
-  if (const char* why = core_->unusable()) return refused(Errc::closed, why);
-  if (options.ttl && options.ttl->count() < 0) return refused(Errc::invalid_argument, "ttl: must not be negative");
-  state_->l1_misses.fetch_add(1, std::memory_order_relaxed);
-  return contain<ReadResult>(*core_, [&] {
+  return contain<ReadResult>(core_.get(), [&]() -> ReadResult {
+    if (error_) return refused(error_->code, error_->message);
+    if (const char* fault = id_fault(id)) return refused(Errc::invalid_argument, fault);
+    if (const char* why = core_->unusable()) return refused(Errc::closed, why);
+    if (options.ttl && options.ttl->count() < 0) return refused(Errc::invalid_argument, "ttl: must not be negative");
+    state_->l1_misses.fetch_add(1, std::memory_order_relaxed);
     BlockingDriver driver;
     ReadCall call{*core_,
                   *state_,
@@ -133,12 +144,12 @@ std::vector<ReadResult> View::read_many(std::span<const std::string_view> ids, c
 }
 
 Result<void> View::put(std::string_view id, const void* value, const WriteOptions& options) noexcept {
-  if (error_) return *error_;
-  if (const char* fault = id_fault(id)) return Error{Errc::invalid_argument, fault};
-  if (const char* why = core_->unusable()) return Error{Errc::closed, why};
-  const auto ttl = options.ttl.value_or(state_->options.ttl);
-  if (ttl.count() < 0) return Error{Errc::invalid_argument, "ttl: must not be negative"};
-  return contain<Result<void>>(*core_, [&] {
+  return contain<Result<void>>(core_.get(), [&]() -> Result<void> {
+    if (error_) return *error_;
+    if (const char* fault = id_fault(id)) return Error{Errc::invalid_argument, fault};
+    if (const char* why = core_->unusable()) return Error{Errc::closed, why};
+    const auto ttl = options.ttl.value_or(state_->options.ttl);
+    if (ttl.count() < 0) return Error{Errc::invalid_argument, "ttl: must not be negative"};
     BlockingDriver driver;
     WriteCall call{*core_, *state_, driver, deadline_of(*core_, *state_, options.deadline), ttl, options.version};
     const Key key{id, core_->keys.physical(state_->name, id)};
@@ -147,11 +158,11 @@ Result<void> View::put(std::string_view id, const void* value, const WriteOption
 }
 
 Result<void> View::erase(std::span<const std::string_view> ids, const WriteOptions& options) noexcept {
-  if (error_) return *error_;
-  for (const std::string_view id : ids)
-    if (const char* fault = id_fault(id)) return Error{Errc::invalid_argument, fault};
-  if (const char* why = core_->unusable()) return Error{Errc::closed, why};
-  return contain<Result<void>>(*core_, [&] {
+  return contain<Result<void>>(core_.get(), [&]() -> Result<void> {
+    if (error_) return *error_;
+    for (const std::string_view id : ids)
+      if (const char* fault = id_fault(id)) return Error{Errc::invalid_argument, fault};
+    if (const char* why = core_->unusable()) return Error{Errc::closed, why};
     BlockingDriver driver;
     WriteCall call{*core_, *state_, driver, deadline_of(*core_, *state_, options.deadline), {}, 0};
     std::vector<Key> keys;
@@ -162,9 +173,9 @@ Result<void> View::erase(std::span<const std::string_view> ids, const WriteOptio
 }
 
 Result<void> View::clear(const WriteOptions& options) noexcept {
-  if (error_) return *error_;
-  if (const char* why = core_->unusable()) return Error{Errc::closed, why};
-  return contain<Result<void>>(*core_, [&] {
+  return contain<Result<void>>(core_.get(), [&]() -> Result<void> {
+    if (error_) return *error_;
+    if (const char* why = core_->unusable()) return Error{Errc::closed, why};
     BlockingDriver driver;
     // A clear is as long as the key space is: without a deadline of its own it gets l2's for such work.
     const Deadline deadline = options.deadline.count() > 0 ? Deadline::after(options.deadline) : Deadline::never();
@@ -174,11 +185,11 @@ Result<void> View::clear(const WriteOptions& options) noexcept {
 }
 
 Result<bool> View::exists(std::string_view id, const ReadOptions& options) noexcept {
-  if (error_) return *error_;
-  if (const char* fault = id_fault(id)) return Error{Errc::invalid_argument, fault};
-  if (probe(id)) return true;
-  if (const char* why = core_->unusable()) return Error{Errc::closed, why};
-  return contain<Result<bool>>(*core_, [&] {
+  return contain<Result<bool>>(core_.get(), [&]() -> Result<bool> {
+    if (error_) return *error_;
+    if (const char* fault = id_fault(id)) return Error{Errc::invalid_argument, fault};
+    if (probe(id)) return true;
+    if (const char* why = core_->unusable()) return Error{Errc::closed, why};
     BlockingDriver driver;
     WriteCall call{*core_, *state_, driver, deadline_of(*core_, *state_, options.deadline), {}, 0};
     const Key key{id, core_->keys.physical(state_->name, id)};

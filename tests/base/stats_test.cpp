@@ -56,7 +56,7 @@ TEST(Histogram, LastBucketBeginsNearFourMinutes) { EXPECT_EQ(Snapshot::lower(Sna
 
 TEST(Histogram, CountsAndSumsWhatWasRecorded) {
   Histogram h;
-  for (const std::uint64_t us : {0, 3, 3, 900}) h.record_us(us);
+  for (const std::uint64_t us : {0U, 3U, 3U, 900U}) h.record_us(us);
   const Snapshot s = h.snapshot();
   EXPECT_EQ(s.count, 4U);
   EXPECT_EQ(s.sum_us, 906);
@@ -93,8 +93,8 @@ TEST(Histogram, QuantileAboveTheLastBoundIsTheLastBound) {
 
 TEST(Histogram, SumOfTwoIsTheHistogramOfBoth) {
   Histogram a, b, both;
-  for (const std::uint64_t us : {1, 20, 300}) a.record_us(us), both.record_us(us);
-  for (const std::uint64_t us : {20, 4000}) b.record_us(us), both.record_us(us);
+  for (const std::uint64_t us : {1U, 20U, 300U}) a.record_us(us), both.record_us(us);
+  for (const std::uint64_t us : {20U, 4000U}) b.record_us(us), both.record_us(us);
   Snapshot sum = a.snapshot();
   sum += b.snapshot();
   EXPECT_EQ(sum.counts, both.snapshot().counts);

@@ -87,7 +87,7 @@ class FakeRemote final : public RemotePort {
         break;
       case RemoteOp::lease_get: {
         const auto it = data.find(q.keys[0]);
-        if (it != data.end() && !q.ignore_value) {
+        if (it != data.end() && !(q.ignore_value && it->second.bytes.substr(0, q.head.size()) == q.head)) {
           reply.values.push_back(RemoteValue{it->second.bytes, it->second.ttl_ms});
         } else if (leases.emplace(q.keys[0], q.token).second) {
           reply.lease = LeaseState::granted;

@@ -229,6 +229,53 @@ TEST(ReadFlow, RedisAwayMeansAMissAtOnceOrTheLoader) {
   EXPECT_FALSE(view.view->probe("a")) << "a value that nobody could tell us is out of date was cached";
 }
 
+// A hit found L1 valid and is held between its loads. Meanwhile messages were missed, the next subscription voided L1 by a new
+// generation, and a heartbeat won the validity back. The old entry still lies in the table, under the old generation.
+TEST(ReadFlow, HitHeldBetweenItsLoadsDoesNotTakeAnOldGenerationForTheNewValidity) {
+  for (const bool remedy : {true, false}) {
+    lab::ablate(lab::Remedy::read_order, !remedy);
+    {
+      FakeStore store;
+      IntView view(store);
+      ASSERT_TRUE(view.put("a", 1).ok());
+      ASSERT_TRUE(view.get("a").pin);
+      bool held = false;
+      lab::hook = [&](lab::Point p, std::string_view) {
+        if (p != lab::Point::coherence_loads || std::exchange(held, true)) return;
+        store.core->on_gap(0, GapReason::subscribed);
+        store.make_coherent();
+      };
+      EXPECT_EQ(static_cast<bool>(view.view->probe("a")), !remedy);
+      lab::hook = nullptr;
+      EXPECT_TRUE(held);
+    }
+    lab::ablate(lab::Remedy::read_order, false);
+  }
+}
+
+// A reader finds bytes it cannot use and asks for the lease in spite of them; in between another instance puts a good value. The
+// lease must not be granted over that: its fill would overwrite an acknowledged put without a word.
+TEST(ReadFlow, LeaseIsAskedForInSpiteOfTheUnusableBytesOnlyNotOfWhatCameSince) {
+  FakeStore store;
+  IntView view(store);
+  ASSERT_TRUE(view.put("a", 1).ok());
+  store.remote->data["dev:app:n:a"].bytes[5] = 0;  // schema 0: an older one's value
+  store.remote->after = [&](const RemoteRequest& q, RemoteReply&) {
+    if (q.op != RemoteOp::remove_if) return;
+    store.remote->after = nullptr;
+    FakeStore other;
+    IntView there(other);
+    ASSERT_TRUE(there.put("a", 2).ok());
+    const std::lock_guard lock(store.remote->mutex);
+    store.remote->data = other.remote->data;
+  };
+  int loads = 0;
+  const auto r = view.load("a", [&]() -> std::optional<int> { return ++loads, 9; });
+  EXPECT_EQ(IntView::value(r), 2);
+  EXPECT_EQ(loads, 0);
+  EXPECT_EQ(IntView::value(view.get("a")), 2);
+}
+
 TEST(ReadFlow, BrokenLinkAloneTakesNothingBackTheNextSubscriptionDoes) {
   FakeStore store;
   IntView view(store);
@@ -251,6 +298,10 @@ TEST(ReadFlow, WhereOtherEpochsAreDistrustedAnUnknownEpochIsOne) {
   store.core->on_gap(0, GapReason::subscribed);
   store.make_coherent();
   EXPECT_FALSE(view.get("a").has_value());
+  EXPECT_FALSE(view.view->probe("a"));
+  // It may be good: a load serves its caller and leaves it where it is.
+  EXPECT_EQ(IntView::value(view.load("a", []() -> std::optional<int> { return 8; })), 8);
+  EXPECT_EQ(store.remote->calls[RemoteOp::lease_fill], 0);
   EXPECT_FALSE(view.view->probe("a"));
   store.core->on_epoch(0, store.remote->epoch + 1);
   EXPECT_FALSE(view.get("a").has_value());

@@ -3,6 +3,8 @@
 
 #include <tiercache/base/stats.hpp>
 
+#include <cstdint>
+
 namespace tiercache::test {
 
 /// A snapshot in which every number is another one, so that a field shown under a wrong name is noticed.
@@ -35,7 +37,7 @@ inline StoreSnapshot filled_snapshot() {
   s.health = {HealthState::ok, true, true, ""};
 
   Histogram latency;
-  for (const std::uint64_t us : {0, 31, 32, 100, 100, 5'000}) latency.record_us(us);
+  for (const std::uint64_t us : {0U, 31U, 32U, 100U, 100U, 5'000U}) latency.record_us(us);
   latency.record_us(3'600'000'000);
   s.l2.latency = latency.snapshot();
   Histogram lag;

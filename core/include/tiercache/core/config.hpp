@@ -23,7 +23,7 @@ struct Config {
   invalidation::Options bus;  ///< bus.enabled = false: L1 is bounded by its ttl alone (needs l2 to matter)
 
   std::chrono::milliseconds default_deadline{1000};  ///< of a call that names none; > 0
-  std::chrono::milliseconds lease_ttl{2000};         ///< how long a dead loader can hold others up; renewed at half; >= 100 ms
+  std::chrono::milliseconds lease_ttl{800};          ///< how long a dead loader can hold others up; renewed at half; >= 100 ms
   std::chrono::milliseconds open_timeout{500};       ///< how long open() waits for Redis before it opens degraded; 0: not at all
   std::uint64_t max_value_bytes = 64ULL << 20;       ///< encoded; larger ones are refused with too_large; > 0
   bool distrust_other_epochs = false;                ///< true: values stored before Redis last restarted are a miss

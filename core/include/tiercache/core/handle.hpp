@@ -18,14 +18,30 @@ enum class Source : std::uint8_t { none, l1, l2, loader };
 ///
 /// With a value it is either a pin on L1's own entry (nothing was copied) or a shared owner of a value that L1 did not keep.
 /// Either way `*handle` stays readable and unchanged until the handle goes, whatever happens to the entry, the view or the store.
-/// Move-only; may be moved to and destroyed on another thread; not for concurrent use. A thread may hold 24 pins; past that, hits
+/// Move-only (a moved-from handle is empty); may be moved to and destroyed on another thread; not for concurrent use. A thread
+/// may hold 24 pins; past that, hits
 /// are copied. A held pin keeps its entry's bytes in the budget: keep handles for a request, not for an hour.
 template <class V>
 class Handle {
  public:
   Handle() noexcept = default;
-  Handle(Handle&&) noexcept = default;
-  Handle& operator=(Handle&&) noexcept = default;
+  Handle(Handle&& other) noexcept
+      : value_(std::exchange(other.value_, nullptr)),
+        pin_(std::move(other.pin_)),
+        owned_(std::move(other.owned_)),
+        error_(std::move(other.error_)),
+        version_(std::exchange(other.version_, 0)),
+        source_(std::exchange(other.source_, Source::none)) {}
+  Handle& operator=(Handle&& other) noexcept {
+    Handle taken(std::move(other));
+    std::swap(value_, taken.value_);
+    std::swap(pin_, taken.pin_);
+    std::swap(owned_, taken.owned_);
+    std::swap(error_, taken.error_);
+    std::swap(version_, taken.version_);
+    std::swap(source_, taken.source_);
+    return *this;
+  }
 
   /// True when there is a value.
   explicit operator bool() const noexcept { return value_ != nullptr; }

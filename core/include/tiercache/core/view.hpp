@@ -107,6 +107,12 @@ class View {
   [[nodiscard]] const Error* error() const noexcept { return error_ ? &*error_ : nullptr; }
 
  private:
+  struct Standing {
+    std::int64_t now_ms;
+    std::uint32_t generation;
+  };
+  [[nodiscard]] Standing standing(std::string_view id) const noexcept;
+
   std::shared_ptr<StoreCore> core_;
   ViewState* state_;  ///< owned by core_; null when error_ is set
   std::optional<Error> error_;

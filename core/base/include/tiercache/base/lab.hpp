@@ -28,6 +28,7 @@ enum class Remedy : unsigned {
   version_check,     ///< a versioned put compares versions
   durations,         ///< a ttl travels as a duration, not as an instant of the writer's wall clock
   fence_in_install,  ///< L1 commit: the fence is checked by the step that installs, not before it
+  read_order,        ///< a hit loads the validity before the generation
 };
 
 #ifdef TIERCACHE_LAB
@@ -51,6 +52,7 @@ enum class Point : unsigned {
   publish_to_store,        ///< between the announcement and the store when atomic_write is ablated
   bus_message,             ///< a bus message was read, not applied
   fence_check_to_install,  ///< L1 commit: in front of the installing step
+  coherence_loads,         ///< a hit: between its loads of validity and generation
 };
 using Hook = std::function<void(Point, std::string_view key)>;
 /// Set before the threads that pass the points are started, cleared after they ended. Shared by all stores of the process.

@@ -50,7 +50,8 @@ struct RemoteRequest {
   std::uint64_t beat = 0;      ///< heartbeat number
   std::uint64_t version = 0;   ///< put: the value's version, also carried in the announcement
   bool if_newer = false;       ///< put: store only if `version` is above the stored one
-  bool ignore_value = false;   ///< lease_get: ask for the lease although a value stands (it could not be used)
+  bool ignore_value =
+      false;  ///< lease_get: ask for the lease although a value stands that begins with `head` (it could not be used)
   Deadline deadline = Deadline::never();
 };
 

@@ -106,7 +106,7 @@ struct L1Stats {
 struct ViewStats {
   std::string name;
   std::uint64_t l1_hits = 0;
-  std::uint64_t l1_misses = 0;         ///< reads that L1 did not answer, whoever did then
+  std::uint64_t l1_misses = 0;  ///< reads that L1 did not answer, whoever did then
   std::uint64_t l2_hits = 0;
   std::uint64_t misses = 0;  ///< in neither tier
   std::uint64_t loads = 0;   ///< loader calls
