@@ -11,14 +11,9 @@ Result<Store> Store::open(Config config) {
   if (!config.log_sink) config.log_sink = detail::spdlog_sink();
   Log log(config.log_sink, config.log_level);
   try {
-    const auto open_timeout = config.open_timeout;
     auto core = std::make_shared<detail::StoreCore>(std::move(config), std::move(log));
     if (Result<void> r = core->open_table(); !r) return std::move(r).error();
     core->start();
-    if (core->remote && open_timeout.count() > 0) {
-      const Deadline deadline = Deadline::after(open_timeout);
-      while (!core->remote->available() && !deadline.passed()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    }
     return Store(std::move(core));
   } catch (const std::exception& e) {
     return Error{Errc::internal, std::string("the store could not be opened: ") + e.what()};

@@ -5,6 +5,9 @@
 #include "exchange.hpp"
 #include "operations.hpp"
 #include "pool.hpp"
+#include "unanswered.hpp"
+
+#include <tiercache/base/lab.hpp>
 
 #include <optional>
 #include <utility>
@@ -81,6 +84,14 @@ class Client final : public RemotePort {
       auto loan = pool_->borrow(deadline, use_of(request.op));
       if (!loan) return loan.error();
       Exchange x(**loan, deadline, counters_);
+      const bool lasting = leaves_traces(request.op);
+      const auto forgotten = lasting ? kill_unanswered(x) : Result<void>{};
+      if (!forgotten) {
+        counters_.closed_on_error.fetch_add(1, std::memory_order_relaxed);
+        if (forgotten.error().code == Errc::deadline_exceeded) loan->timed_out();
+        return forgotten.error();  // nothing of the request was sent
+      }
+      x.forget_sent();
       const auto done = operations_.run(request, *prepared, x, reply);
       // These say that every reply was read: refusals, and a clear that one of them ended.
       const auto is = [&](Errc code) { return done.error().code == code; };
@@ -97,6 +108,7 @@ class Client final : public RemotePort {
         if (x.sent() && !x.answered()) loan->timed_out();
       }
       if (x.sent() && error.code != Errc::unavailable) counters_.closed_on_error.fetch_add(1, std::memory_order_relaxed);
+      if (lasting && x.sent()) unanswered_.add((*loan)->run_id(), (*loan)->client_id());
       const bool unknown = Operations::writes(request.op) && x.sent();
       if (error.code == Errc::unavailable && !unknown && attempt < attempts) {
         reply = RemoteReply{};
@@ -107,8 +119,26 @@ class Client final : public RemotePort {
     }
   }
 
+  /// Whether the request, run late, could undo what was answered since: writes, and what takes or gives back a lease.
+  static bool leaves_traces(RemoteOp op) noexcept {
+    return op != RemoteOp::get && op != RemoteOp::exists && op != RemoteOp::ping && op != RemoteOp::heartbeat;
+  }
+
+  Result<void> kill_unanswered(Exchange& x) {
+    if (lab::ablated(lab::Remedy::late_write)) return {};
+    const std::vector<std::string> ids = unanswered_.of(x.connection().run_id());
+    if (ids.empty()) return {};
+    for (const std::string& id : ids) x.connection().append({"CLIENT", "KILL", "ID", id});
+    const auto done = x.pipeline(ids.size());
+    // Not allowed to: the ACL lacks client|kill. The write goes on without this protection; docs/guarantees.md says so.
+    if (!done && done.error().code != Errc::refused) return done.error();
+    unanswered_.killed(ids);
+    return {};
+  }
+
   const Options options_;
   Counters counters_;
+  Unanswered unanswered_;
   Operations operations_;
   std::optional<Pool> pool_;  // last: its thread uses the rest
 };

@@ -23,6 +23,7 @@ struct Connection::Impl {
   bool broken = false;
   bool sent = false;
   std::string run_id;
+  std::string client_id;
   std::string role;
   std::string peer;
 };
@@ -51,13 +52,14 @@ std::string info_field(std::string_view text, std::string_view name) {
 
 // All in one flight of packets: AUTH and SELECT must succeed, SETNAME is cosmetic, INFO tells whom we talk to.
 Result<void> shake_hands(Connection& c, const Options& options, const Endpoint& to, std::string& run_id, std::string& role,
-                         Deadline deadline) {
+                         std::string& client_id, Deadline deadline) {
   const bool auth = !to.password.empty();
   if (auth && to.username.empty()) c.append({"AUTH", to.password});
   if (auth && !to.username.empty()) c.append({"AUTH", to.username, to.password});
   const std::string db = std::to_string(to.db);
   if (to.db != 0) c.append({"SELECT", db});
   if (!options.client_name.empty()) c.append({"CLIENT", "SETNAME", options.client_name});
+  c.append({"CLIENT", "ID"});
   c.append({"INFO", "server"});
   c.append({"INFO", "replication"});
   if (auto sent = c.flush(deadline); !sent) return sent.error();
@@ -78,6 +80,9 @@ Result<void> shake_hands(Connection& c, const Options& options, const Endpoint& 
   if (!options.client_name.empty()) {
     if (auto r = answer("CLIENT SETNAME", false); !r) return r.error();
   }
+  auto id = answer("CLIENT ID", false);
+  if (!id) return id.error();
+  if (id->type == Reply::Type::integer) client_id = std::to_string(id->integer);
   auto server = answer("INFO", true);
   if (!server) return server.error();
   auto replication = answer("INFO", true);
@@ -102,7 +107,7 @@ Result<std::unique_ptr<Connection>> Connection::open(const Options& options, Dea
   auto impl = std::make_unique<Impl>(std::move(*socket), options, to->peer());
   Impl& state = *impl;
   std::unique_ptr<Connection> c(new Connection(std::move(impl)));
-  if (auto done = shake_hands(*c, options, *to, state.run_id, state.role, deadline); !done) return done.error();
+  if (auto done = shake_hands(*c, options, *to, state.run_id, state.role, state.client_id, deadline); !done) return done.error();
   state.socket.cancel_by(-1);
   return c;
 }
@@ -185,6 +190,7 @@ bool Connection::broken() const noexcept { return impl_->broken; }
 bool Connection::quiet() const noexcept { return impl_->socket.quiet(); }
 int Connection::fd() const noexcept { return impl_->socket.fd(); }
 const std::string& Connection::run_id() const noexcept { return impl_->run_id; }
+const std::string& Connection::client_id() const noexcept { return impl_->client_id; }
 const std::string& Connection::role() const noexcept { return impl_->role; }
 const std::string& Connection::peer() const noexcept { return impl_->peer; }
 void Connection::shutdown() noexcept { impl_->socket.shutdown(); }

@@ -35,6 +35,8 @@ class Exchange {
   [[nodiscard]] Deadline deadline() const noexcept { return deadline_; }
   /// Whether bytes of a command left whose effect is not known to be nothing.
   [[nodiscard]] bool sent() const noexcept { return sent_; }
+  /// What went before was answered; sent() speaks of what follows.
+  void forget_sent() noexcept { sent_ = false; }
   /// Whether a reply has come. A call that runs out of time without one met a Redis that may hang; with one, it asked for much.
   [[nodiscard]] bool answered() const noexcept { return answered_; }
 

@@ -245,7 +245,7 @@ Result<void> Operations::erase(const RemoteRequest& request, const Prepared& p, 
 
 Result<void> Operations::lease_get(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const {
   auto r = x.run(scripts().lease_get, Views{request.keys[0], p.leases[0]},
-                 Views{request.token, std::to_string(request.lease_ms), request.ignore_value ? "1" : "0"});
+                 Views{request.token, std::to_string(request.lease_ms), request.ignore_value ? request.head : ""});
   if (!r) return r.error();
   reply.values.assign(1, std::nullopt);
   if (r->type == Reply::Type::integer) {
@@ -268,9 +268,9 @@ Result<void> Operations::lease_fill(const RemoteRequest& request, const Prepared
 }
 
 // Announced before, so that nobody serves from L1 what is about to go; and after, for what was filled from L2 in between. All
-// leases go before the first value does: SCAN finds each that stood when it began, so once the values are walked no load that began
-// before can fill any more, and what it filled earlier is found. In one walk over both, it could fill behind the cursor, its lease
-// being ahead of it.
+// leases go before the first value does: SCAN finds each that stood when it began, so once the values are walked no load that
+// began before can fill any more, and what it filled earlier is found. In one walk over both, it could fill behind the cursor,
+// its lease being ahead of it.
 Result<void> Operations::clear(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const {
   MessageParts m(MessageParts::Kind::clear, request.shard, origin_, request.write_id);
   m.add(request.type, 0);

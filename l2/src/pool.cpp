@@ -50,8 +50,11 @@ void Pool::run() {
     const std::uint64_t era = era_;
     lock.unlock();
     auto c = connect(Deadline::after(options_.connect_timeout));
-    if (c) log_(LogLevel::info, "l2: connected to " + (*c)->peer() + ", " + (*c)->role());
-    else log_(level, "l2: not connected: " + c.error().message);
+    try {
+      if (c) log_(LogLevel::info, "l2: connected to " + (*c)->peer() + ", " + (*c)->role());
+      else log_(level, "l2: not connected: " + c.error().message);
+    } catch (...) {  // no memory for a line
+    }
     lock.lock();
     tried_ = true;
     if (c && !closing_) {

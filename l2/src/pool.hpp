@@ -59,8 +59,7 @@ class Pool {
    public:
     Loan(Pool& pool, std::unique_ptr<Connection> c, std::uint64_t era, Use use) noexcept
         : pool_(&pool), connection_(std::move(c)), era_(era), use_(use) {}
-    Loan(Loan&& o) noexcept
-        : pool_(o.pool_), connection_(std::move(o.connection_)), era_(o.era_), use_(o.use_), end_(o.end_) {}
+    Loan(Loan&& o) noexcept : pool_(o.pool_), connection_(std::move(o.connection_)), era_(o.era_), use_(o.use_), end_(o.end_) {}
     Loan& operator=(Loan&&) = delete;
     ~Loan() {
       if (connection_) pool_->take_back(std::move(connection_), era_, use_, end_);

@@ -81,10 +81,8 @@ return {n, e}
 
 // A lease that already bears our token is ours: the answer to the first try was lost.
 constexpr std::string_view lease_get_body = R"lua(
-if ARGV[3] == '0' then
-  local v = redis.call('GET', KEYS[1])
-  if v then return {v, redis.call('PTTL', KEYS[1])} end
-end
+local v = redis.call('GET', KEYS[1])
+if v and (ARGV[3] == '' or string.sub(v, 1, #ARGV[3]) ~= ARGV[3]) then return {v, redis.call('PTTL', KEYS[1])} end
 if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
 if redis.call('GET', KEYS[2]) == ARGV[1] then return 1 end
 return 0
@@ -142,7 +140,8 @@ Script script(const Parts&... parts) {
 }  // namespace
 
 const Scripts& scripts() {
-  static const Scripts all = {
+  // Never destroyed: a static store's threads, or another static object's destructor, may run scripts at the process's end.
+  static const Scripts& all = *new Scripts{
       script(not_below, log_epoch, store, put_body),
       script(number_or_zero, erase_body),
       script(number_or_zero, announce_body),

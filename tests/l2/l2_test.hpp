@@ -63,6 +63,7 @@ class Client {
   }
 
   RemotePort& port() { return *port_; }
+  [[nodiscard]] RemoteStats stats() const { return port_->stats(); }
   RemoteReply run(const RemoteRequest& r) {
     RemoteReply reply;
     port_->start(r, reply, {});

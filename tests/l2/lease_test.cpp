@@ -79,7 +79,8 @@ TEST(Lease, AnEraseDisplacesIt) {
 TEST(Lease, AClearDisplacesIt) {
   slow_loader_meets([](Client& c) { c.clear("user"); }, "nothing", true);
 }
-// The clear is held up after every step; the loaders fill when the first value goes, and none of them may leave an old row behind.
+// The clear is held up after every step; the loaders fill when the first value goes, and none of them may leave an old row
+// behind.
 TEST(Lease, AClearDisplacesEveryLeaseBeforeItDeletesTheFirstValue) {
   RedisServer server;
   Client loader(server);

@@ -31,6 +31,41 @@ TEST(Race21, PutBackIntoThePoolItDoes) {
   EXPECT_EQ(b_after_a_timed_out(), "value of a");
 }
 
+// Race 22. Redis hangs; a put is sent, given up, and its connection closed. An erase of the same key waits behind the same hang.
+// Redis wakes up: it reads the put, which is large, in several turns, so it runs the erase first and answers it; then the rest of
+// the put arrives and is run. The number of rounds, of five, in which the erased key stood afterwards.
+int erased_and_back() {
+  int back = 0;
+  for (int round = 0; round < 5; ++round) {
+    RedisServer server;
+    l2::Options o = Client::options_of(server.url());
+    o.pool_size = 4;
+    Client c(o);
+    const std::string big(512 << 10, 'x');
+    // Two connections, so that the erase finds one that is open.
+    while (c.stats().connections < 2) {
+      auto other = std::async(std::launch::async, [&] { return c.put("other", "w"); });
+      if (c.put("warm", "w").error || other.get().error) return -1;
+    }
+    server.pause();
+    if (code(c.put("k", big, 0, Deadline::after(100ms))) != Errc::outcome_unknown) return -2;
+    const auto sent = c.stats().commands;
+    auto erase = std::async(std::launch::async, [&] { return c.erase({"k"}, Deadline::after(20s)); });
+    if (!eventually([&] { return c.stats().commands > sent; })) return -3;  // something of the erase lies in front of Redis
+    server.resume();
+    if (erase.get().error) return -4;
+    for (int i = 0; i < 20; ++i) server.command({"PING"});  // turns of the event loop, for what is still to be read
+    back += server.command({"EXISTS", key("k")}) == "1" ? 1 : 0;
+  }
+  return back;
+}
+
+TEST(Race22, AWriteGivenUpIsNotRunAfterAnErase) { EXPECT_EQ(erased_and_back(), 0); }
+TEST(Race22, LeftAloneItIs) {
+  const Ablate without(lab::Remedy::late_write);
+  EXPECT_GT(erased_and_back(), 0);
+}
+
 // Race 5, between announcement and store. B hears of the write and reads at once; if the store is not part of the same step it
 // reads the old value, and keeps it, since the announcement has already been.
 struct Race5 : ::testing::Test {

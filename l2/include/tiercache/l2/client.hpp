@@ -22,9 +22,9 @@ struct Naming {
 /// The pooled blocking client. Never fails for want of Redis: a thread of its own ("tc-l2", all signals blocked) keeps trying
 /// with jittered back-off, and while Redis is away every call returns Errc::unavailable at once. Away is also a Redis that hangs:
 /// after three calls or connects in a row that ran out of time without any reply, until the thread's handshake is answered.
-/// Returns when the first attempt has ended, after `first_wait` at the latest (nullopt: connect_timeout; 0: at once, and calls are
-/// unavailable until it has ended). REQUIRES: options.validate().ok(). With options.enabled == false nothing is ever connected and
-/// every call is unavailable. Throws std::system_error when no thread can be started.
+/// Returns when the first attempt has ended, after `first_wait` at the latest (nullopt: connect_timeout; 0: at once, and calls
+/// are unavailable until it has ended). REQUIRES: options.validate().ok(). With options.enabled == false nothing is ever
+/// connected and every call is unavailable. Throws std::system_error when no thread can be started.
 ///
 /// Thread-safe; start() always answers before it returns and ignores `resume`. A request without a deadline gets call_timeout
 /// (clear: 120 times that). What is ours beyond the port's description:
@@ -34,9 +34,9 @@ struct Naming {
 /// * heartbeat: ttl_ms is the life of its key in Redis (0: a minute); `count` is the last sequence number given.
 /// * heartbeat, lease_renew, lease_release and ping may use one connection beyond pool_size, so callers never starve them.
 /// * clear: works on one shard: announces, deletes the view's leases, then its values, announces again; a load that began before
-///   it never fills afterwards. `count`: values deleted. refused, unavailable, deadline_exceeded: no key was deleted. Whatever ends
-///   it once the first announcement was sent (an error of the server, the deadline, a lost connection) is outcome_unknown: any
-///   keys of the view may still stand. It may be repeated.
+///   it never fills afterwards. `count`: values deleted. refused, unavailable, deadline_exceeded: no key was deleted. Whatever
+///   ends it once the first announcement was sent (an error of the server, the deadline, a lost connection) is outcome_unknown:
+///   any keys of the view may still stand. It may be repeated.
 /// * get: a key that holds no string makes the whole call refused.
 /// Reads are repeated once on another connection when theirs breaks; writes only while not a byte of them was sent.
 /// bad_data: the reply was not what the command gives; the connection was closed.

@@ -55,10 +55,11 @@ class Connection {
   [[nodiscard]] bool broken() const noexcept;
   /// Neither bytes nor the peer's close are waiting. False on a connection that owes no reply: it is of no more use.
   [[nodiscard]] bool quiet() const noexcept;
-  [[nodiscard]] int fd() const noexcept;                     ///< for poll(2)
-  [[nodiscard]] const std::string& run_id() const noexcept;  ///< of the server, 40 hex digits, read at the handshake
-  [[nodiscard]] const std::string& role() const noexcept;    ///< "master" or "slave", read at the handshake
-  [[nodiscard]] const std::string& peer() const noexcept;    ///< host:port
+  [[nodiscard]] int fd() const noexcept;                        ///< for poll(2)
+  [[nodiscard]] const std::string& run_id() const noexcept;     ///< of the server, 40 hex digits, read at the handshake
+  [[nodiscard]] const std::string& role() const noexcept;       ///< "master" or "slave", read at the handshake
+  [[nodiscard]] const std::string& client_id() const noexcept;  ///< as CLIENT ID says; empty where that is not allowed
+  [[nodiscard]] const std::string& peer() const noexcept;       ///< host:port
   /// Shuts the socket down so that the owner's waiting call ends at once. Any thread.
   void shutdown() noexcept;
 
