@@ -28,8 +28,8 @@ enum class Remedy : unsigned {
   version_check,     ///< a versioned put compares versions
   durations,         ///< a ttl travels as a duration, not as an instant of the writer's wall clock
   fence_in_install,  ///< L1 commit: the fence is checked by the step that installs, not before it
-  late_write,         ///< connections given up with an unanswered write are killed before the next write
-  read_order,         ///< a hit loads the validity before the generation
+  late_write,        ///< connections given up with an unanswered write are killed before the next write
+  read_order,        ///< a hit loads the validity before the generation
 };
 
 #ifdef TIERCACHE_LAB
