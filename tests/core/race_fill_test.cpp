@@ -8,24 +8,29 @@ namespace {
 
 // B reads key k: L2 answers 1. Before B commits it to L1, A writes 2, and the invalidation reaches B, which has nothing to
 // unlink. Then B commits. Without the fence B's L1 would hold 1 until its ttl.
-class FillVersusInvalidation : public Race {};
+class FillVersusInvalidation : public Race {
+ protected:
+  /// What B reads in the end when its fill was held at `at` while A wrote 2 over 1.
+  int read_after_fill_held_at(lab::Point at) {
+    Gate gate(at);
+    Instance a(instance_config(server.url()));
+    Instance b(instance_config(server.url()));
+    b.wait_coherent();
+    EXPECT_TRUE(a.view.put("k", 1).ok());
+    b.wait_applied();
+    auto reader = std::async(std::launch::async, [&] { return gate.arm(), b.get("k"); });
+    gate.wait_reached();
+    EXPECT_TRUE(a.view.put("k", 2).ok());
+    b.wait_applied();
+    gate.open();
+    EXPECT_EQ(reader.get(), 1);  // it asked before the write
+    b.wait_coherent();
+    return b.get("k");
+  }
+};
 TEST_P(FillVersusInvalidation, Row1) {
   const Ablated ablated(lab::Remedy::fence, !remedy());
-  Gate gate(lab::Point::l2_reply_to_l1_commit);
-  Instance a(instance_config(server.url()));
-  Instance b(instance_config(server.url()));
-  b.wait_coherent();
-  ASSERT_TRUE(a.view.put("k", 1).ok());
-  b.wait_applied();
-  auto reader = std::async(std::launch::async, [&] { return gate.arm(), b.get("k"); });
-  gate.wait_reached();
-  ASSERT_TRUE(a.view.put("k", 2).ok());
-  b.wait_applied();
-  gate.open();
-  EXPECT_EQ(reader.get(), 1);  // it asked before the write
-
-  b.wait_coherent();
-  EXPECT_EQ(b.get("k"), remedy() ? 2 : 1);
+  EXPECT_EQ(read_after_fill_held_at(lab::Point::l2_reply_to_l1_commit), remedy() ? 2 : 1);
 }
 INSTANTIATE_TEST_SUITE_P(Races, FillVersusInvalidation, ::testing::Bool(), race_name);
 
@@ -84,24 +89,10 @@ INSTANTIATE_TEST_SUITE_P(Races, OldGenerationFillAfterReconnect, ::testing::Bool
 
 // As row 1, but the reader is held inside L1's commit, after the fence was looked at and before the entry is installed. With the
 // remedy there is no such place, because the look is part of the installing step; the reader is held in front of it.
-class PauseBetweenCheckAndUse : public Race {};
+class PauseBetweenCheckAndUse : public FillVersusInvalidation {};
 TEST_P(PauseBetweenCheckAndUse, Row18) {
   const Ablated ablated(lab::Remedy::fence_in_install, !remedy());
-  Gate gate(lab::Point::fence_check_to_install);
-  Instance a(instance_config(server.url()));
-  Instance b(instance_config(server.url()));
-  b.wait_coherent();
-  ASSERT_TRUE(a.view.put("k", 1).ok());
-  b.wait_applied();
-  auto reader = std::async(std::launch::async, [&] { return gate.arm(), b.get("k"); });
-  gate.wait_reached();
-  ASSERT_TRUE(a.view.put("k", 2).ok());
-  b.wait_applied();
-  gate.open();
-  EXPECT_EQ(reader.get(), 1);
-
-  b.wait_coherent();
-  EXPECT_EQ(b.get("k"), remedy() ? 2 : 1);
+  EXPECT_EQ(read_after_fill_held_at(lab::Point::fence_check_to_install), remedy() ? 2 : 1);
 }
 INSTANTIATE_TEST_SUITE_P(Races, PauseBetweenCheckAndUse, ::testing::Bool(), race_name);
 
