@@ -24,10 +24,9 @@ struct Config {
 
   std::chrono::milliseconds default_deadline{1000};  ///< of a call that names none; > 0
   std::chrono::milliseconds lease_ttl{800};          ///< how long a dead loader can hold others up; renewed at half; >= 100 ms
-  std::chrono::milliseconds open_timeout{
-      500};  ///< how long open() waits for its first attempt to reach Redis to end; 0: not at all
-  std::uint64_t max_value_bytes = 64ULL << 20;  ///< encoded; larger ones are refused with too_large; > 0
-  bool distrust_other_epochs = false;           ///< true: values stored before Redis last restarted are a miss
+  std::chrono::milliseconds open_timeout{500};       ///< how long open() waits for its first attempt to connect; 0: not at all
+  std::uint64_t max_value_bytes = 64ULL << 20;       ///< encoded; larger ones are refused with too_large; > 0
+  bool distrust_other_epochs = false;                ///< true: values stored before Redis last restarted are a miss
 
   LogSink log_sink;  ///< empty: spdlog to stderr
   LogLevel log_level = LogLevel::warn;
