@@ -45,6 +45,13 @@ class FakeRemote final : public RemotePort {
   [[nodiscard]] RemoteStats stats() const override { return {}; }
   void close(Deadline) noexcept override {}
 
+  /// Requests of the kind so far; also while other threads make some.
+  int count(RemoteOp op) {
+    const std::lock_guard lock(mutex);
+    const auto it = calls.find(op);
+    return it == calls.end() ? 0 : it->second;
+  }
+
   /// Called outside the lock, before and after each request.
   std::function<void(const RemoteRequest&)> before;
   std::function<void(const RemoteRequest&, RemoteReply&)> after;

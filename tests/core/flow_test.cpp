@@ -32,11 +32,11 @@ TEST(ReadFlow, SecondReadIsAHitInL1WithoutAskingRedis) {
   EXPECT_EQ(first.source, Source::l2);
   EXPECT_EQ(IntView::value(first), 7);
   EXPECT_TRUE(first.pin);
-  const int asked = store.remote->calls[RemoteOp::get];
+  const int asked = store.remote->count(RemoteOp::get);
   const auto second = view.get("a");
   EXPECT_EQ(second.source, Source::l1);
   EXPECT_EQ(IntView::value(second), 7);
-  EXPECT_EQ(store.remote->calls[RemoteOp::get], asked);
+  EXPECT_EQ(store.remote->count(RemoteOp::get), asked);
 }
 
 TEST(ReadFlow, PutDoesNotFillL1) {
@@ -113,7 +113,7 @@ TEST(ReadFlow, WaitersGetTheLoadersExceptionAsAValueToo) {
       throw std::runtime_error("no");
     });
   });
-  while (store.remote->calls[RemoteOp::lease_get] == 0) std::this_thread::yield();
+  while (store.remote->count(RemoteOp::lease_get) == 0) std::this_thread::yield();
   const auto waiter = view.load("a", []() -> std::optional<int> { return 1; });
   EXPECT_EQ(leader.get().error->code, Errc::loader_failed);
   ASSERT_TRUE(waiter.error);
@@ -130,7 +130,7 @@ TEST(ReadFlow, WaiterLeavesAtItsDeadlineWhileTheLeaderGoesOn) {
       return 3;
     }));
   });
-  while (store.remote->calls[RemoteOp::lease_get] == 0) std::this_thread::yield();
+  while (store.remote->count(RemoteOp::lease_get) == 0) std::this_thread::yield();
   const auto r = view.load("a", []() -> std::optional<int> { return 1; }, {.deadline = 20ms});
   ASSERT_TRUE(r.error);
   EXPECT_EQ(r.error->code, Errc::deadline_exceeded);
@@ -301,7 +301,7 @@ TEST(ReadFlow, WhereOtherEpochsAreDistrustedAnUnknownEpochIsOne) {
   EXPECT_FALSE(view.view->probe("a"));
   // It may be good: a load serves its caller and leaves it where it is.
   EXPECT_EQ(IntView::value(view.load("a", []() -> std::optional<int> { return 8; })), 8);
-  EXPECT_EQ(store.remote->calls[RemoteOp::lease_fill], 0);
+  EXPECT_EQ(store.remote->count(RemoteOp::lease_fill), 0);
   EXPECT_FALSE(view.view->probe("a"));
   store.core->on_epoch(0, store.remote->epoch + 1);
   EXPECT_FALSE(view.get("a").has_value());
@@ -339,7 +339,7 @@ TEST(ReadFlow, ReaderWithoutALoaderWaitsForNobodysLoad) {
       return 3;
     }));
   });
-  while (store.remote->calls[RemoteOp::lease_get] == 0) std::this_thread::yield();
+  while (store.remote->count(RemoteOp::lease_get) == 0) std::this_thread::yield();
   const auto r = view.get("a");
   EXPECT_FALSE(r.has_value());
   EXPECT_FALSE(r.error);
@@ -428,12 +428,12 @@ TEST(ReadMany, OneRoundTripForAllThatL1Lacks) {
   IntView view(store);
   for (int i = 0; i < 10; ++i) ASSERT_TRUE(view.put("k" + std::to_string(i), i).ok());
   ASSERT_TRUE(view.get("k3").pin);
-  const int before = store.remote->calls[RemoteOp::get];
+  const int before = store.remote->count(RemoteOp::get);
   std::vector<std::string> names;
   for (int i = 0; i < 12; ++i) names.push_back("k" + std::to_string(i));
   std::vector<std::string_view> ids(names.begin(), names.end());
   const auto results = view.view->read_many(ids, {});
-  EXPECT_EQ(store.remote->calls[RemoteOp::get], before + 1);
+  EXPECT_EQ(store.remote->count(RemoteOp::get), before + 1);
   ASSERT_EQ(results.size(), 12U);
   for (int i = 0; i < 10; ++i) EXPECT_EQ(IntView::value(results[static_cast<std::size_t>(i)]), i);
   EXPECT_EQ(results[3].source, Source::l1);

@@ -35,7 +35,7 @@ class Child {
       prctl(PR_SET_PDEATHSIG, SIGKILL);
       if (getppid() != parent) _exit(1);
       try {
-        while (shared->port == 0) std::this_thread::sleep_for(1ms);
+        if (!eventually([this] { return shared->port != 0; })) _exit(3);
         body(*shared);
       } catch (...) {
         _exit(2);
@@ -83,7 +83,7 @@ TEST_P(CrashBetweenAnnounceAndStore, Row5) {
     };
     Instance instance(instance_config(local_url(shared.port)));
     shared.state = 1;
-    while (shared.command == 0) std::this_thread::sleep_for(1ms);
+    if (!eventually([&] { return shared.command != 0; })) _exit(3);
     static_cast<void>(instance.view.erase("k"));
     _exit(9);  // with the remedy the crash can only come before or after the step: here it comes after
   });

@@ -73,7 +73,7 @@ TEST(WriteFlow, EraseManyIsOneRequestAShard) {
   for (int i = 0; i < 5; ++i) ASSERT_TRUE(view.get("k" + std::to_string(i)).pin);
   const std::string_view ids[] = {"k0", "k1", "k2", "k3", "k4"};
   ASSERT_TRUE(view.view->erase(ids, {}).ok());
-  EXPECT_EQ(store.remote->calls[RemoteOp::erase], 1);
+  EXPECT_EQ(store.remote->count(RemoteOp::erase), 1);
   EXPECT_TRUE(store.remote->data.empty());
   for (const auto id : ids) EXPECT_FALSE(view.view->probe(id));
 }
@@ -97,7 +97,7 @@ TEST(WriteFlow, TooLargeIsRefusedBeforeAnythingIsSent) {
   const auto view = store.view<std::string>("s");
   const std::string s(200, 'x');
   EXPECT_EQ(view->put("a", &s, {}).error().code, Errc::too_large);
-  EXPECT_EQ(store.remote->calls[RemoteOp::put], 0);
+  EXPECT_EQ(store.remote->count(RemoteOp::put), 0);
 }
 
 TEST(L1Only, PutGetEraseClearAndLoadWorkWithoutRedis) {
