@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "arena.hpp"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <bit>
 #include <new>
@@ -47,18 +45,15 @@ static_assert(run_starts(~std::uint64_t{0b1110110}, 3) == 0b10000 && run_starts(
 }  // namespace
 
 Arena::~Arena() {
-  if (base_ == nullptr) return;
-  ASAN_UNPOISON_MEMORY_REGION(base_, blocks_ * block_bytes);
-  munmap(base_, blocks_ * block_bytes);
+  if (base_ != nullptr) ASAN_UNPOISON_MEMORY_REGION(base_, blocks_ * block_bytes);
 }
 
-bool Arena::map(std::uint64_t bytes) noexcept {
+bool Arena::map(std::uint64_t bytes, bool huge_pages) noexcept {
   const std::uint64_t blocks = (bytes + block_bytes - 1) / block_bytes;
   taken_.reset(new (std::nothrow) std::atomic<std::uint64_t>[blocks]());
   if (taken_ == nullptr) return false;
-  void* memory = mmap(nullptr, blocks * block_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory == MAP_FAILED) return false;
-  base_ = static_cast<char*>(memory);
+  if (!pages_.map(blocks * block_bytes, huge_pages)) return false;
+  base_ = pages_.data();
   blocks_ = blocks;
   for (std::size_t i = 0; i < stripes; ++i) cursors_[i].block.store(blocks * i / stripes, std::memory_order_relaxed);
   ASAN_POISON_MEMORY_REGION(base_, blocks_ * block_bytes);

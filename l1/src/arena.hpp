@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "pages.hpp"
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -23,7 +25,7 @@ class Arena {
   Arena& operator=(const Arena&) = delete;
 
   /// At least `bytes`, rounded up to whole blocks. False: no memory.
-  [[nodiscard]] bool map(std::uint64_t bytes) noexcept;
+  [[nodiscard]] bool map(std::uint64_t bytes, bool huge_pages) noexcept;
 
   /// 1 <= granules <= 64. Null when no run is found among the next 4096 blocks (all of them in small arenas): full or fragmented.
   /// The bound keeps the work of one put bounded.
@@ -41,6 +43,7 @@ class Arena {
     std::atomic<std::uint64_t> block{0};
   };
 
+  Pages pages_;
   char* base_ = nullptr;
   std::uint64_t blocks_ = 0;
   std::unique_ptr<std::atomic<std::uint64_t>[]> taken_;

@@ -11,6 +11,7 @@
 
 #include <tiercache/l1/table.hpp>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -107,7 +108,11 @@ struct Core {
   [[nodiscard]] std::uint64_t cost(const Entry& entry) const noexcept;
   [[nodiscard]] std::uint64_t memory_cost(const Entry& entry) const noexcept;
   void free_memory(Entry* entry) noexcept;
-  [[nodiscard]] std::uint64_t& heap_charge(const Entry& entry) const noexcept;
+  /// Where the allocation of an entry outside the arena begins: its cold part is in front of it.
+  [[nodiscard]] void* external_memory(const Entry& entry) const noexcept;
+  [[nodiscard]] static constexpr std::size_t external_front(std::size_t align) noexcept {
+    return std::max<std::size_t>(align, 32);
+  }
   void push_retired(Entry* first, Entry* last) noexcept;
   /// Takes a table's core at its end; deletes it, now or once the last pin on it is gone.
   static void abandon(Core* core) noexcept;
@@ -118,7 +123,12 @@ struct Core {
     return entry.expired(now_ms) || (options.is_void != nullptr && options.is_void(options.void_context, entry));
   }
 
-  [[nodiscard]] std::uint64_t bucket_index(std::uint64_t hash) const noexcept { return ((hash >> 32) * bucket_count) >> 32; }
+  // As in Table.
+  [[nodiscard]] std::uint64_t line_index(std::uint64_t hash) const noexcept { return ((hash >> 32) * 2 * bucket_count) >> 32; }
+  [[nodiscard]] std::uint64_t bucket_index(std::uint64_t hash) const noexcept { return line_index(hash) / 2; }
+  [[nodiscard]] unsigned home(std::uint64_t hash) const noexcept {
+    return static_cast<unsigned>(line_index(hash) % 2) * words_per_line;
+  }
   [[nodiscard]] std::uint64_t hash_of(const Entry& entry) const noexcept {
     return local_hash(entry.key(), seed + entry.view() * 0x9e3779b97f4a7c15ULL);
   }
@@ -133,6 +143,7 @@ struct Core {
   std::uint64_t bucket_count = 0;
   std::uint64_t max_entry_bytes = 0;
   std::uint64_t retire_bytes = 0;  // reclaim when so much more is retired than the last scan left behind
+  Pages bucket_pages;
   Bucket* buckets = nullptr;
   std::array<std::atomic<ViewChunk*>, max_views / views_per_chunk> views{};
   std::atomic<std::uint32_t> view_count{0};

@@ -20,11 +20,11 @@ bool Eviction::admitted(const Core& core, std::uint64_t candidate, const Entry& 
 }
 
 bool Eviction::hold(Op& op, Bucket& bucket, unsigned slot, Victim& out) noexcept {
-  std::uint64_t word = bucket.slots[slot].load(StdSync::relaxed);
+  std::uint64_t word = bucket.slot(slot).load(StdSync::relaxed);
   while (slot::taken(word)) {
     op.protect(slot::address(word));
     StdSync::light_barrier();
-    const std::uint64_t again = bucket.slots[slot].load(StdSync::hazard_check);  // as (14)
+    const std::uint64_t again = bucket.slot(slot).load(StdSync::hazard_check);  // as (14)
     if (again == word) {
       out = {&bucket, Access::at(slot::address(word)), word, slot};
       return true;
@@ -43,10 +43,11 @@ bool Eviction::evict(Core& core, const Victim& victim) noexcept {
 /// The least used entry of a bucket, held. Void ones are freed on the way. `age`: the hand passes.
 Eviction::Victim Eviction::coldest(Core& core, Op& op, Bucket& bucket, unsigned first, bool age, std::int64_t now_ms,
                                    unsigned& freed) noexcept {
-  unsigned best_slot = slots_per_bucket;
+  unsigned best_slot = words_per_bucket;
   std::uint8_t best_freq = Access::freq_max + 1;
-  for (unsigned n = 0; n < slots_per_bucket; ++n) {
-    const unsigned i = (first + n) % slots_per_bucket;
+  for (unsigned n = 0; n < words_per_bucket; ++n) {
+    const unsigned i = (first + n) % words_per_bucket;
+    if (i == control_index) continue;
     Victim seen;
     if (!hold(op, bucket, i, seen)) continue;
     if (core.is_void(*seen.entry, now_ms)) {
@@ -64,7 +65,7 @@ Eviction::Victim Eviction::coldest(Core& core, Op& op, Bucket& bucket, unsigned 
     if (age && freq > 0) Access::set_freq(*seen.entry, static_cast<std::uint8_t>(freq - 1));
   }
   Victim victim;
-  if (best_slot == slots_per_bucket || !hold(op, bucket, best_slot, victim)) return {};
+  if (best_slot == words_per_bucket || !hold(op, bucket, best_slot, victim)) return {};
   victim.freq = best_freq;
   return victim;
 }

@@ -21,27 +21,25 @@ void push_abandoned(Core* core) noexcept {
 }
 }  // namespace
 
-std::uint64_t& Core::heap_charge(const Entry& entry) const noexcept {
-  const TypeOps& type = *ops(entry.view());
-  const std::size_t end = Entry::value_offset(entry.key().size(), type.align) + type.size;
-  const auto address = Access::address(&entry) + ((end + 7) & ~std::size_t{7});
-  return *reinterpret_cast<std::uint64_t*>(static_cast<std::uintptr_t>(address));  // NOLINT(performance-no-int-to-ptr)
-}
-
 std::uint64_t Core::memory_cost(const Entry& entry) const noexcept {
   const unsigned granules = Access::granules(entry);
   if (granules != 0) return granules * Arena::granule_bytes;
-  return malloc_usable_size(Access::at(Access::address(&entry))) + malloc_overhead;
+  return malloc_usable_size(external_memory(entry)) + malloc_overhead;
 }
 
 std::uint64_t Core::cost(const Entry& entry) const noexcept {
-  return memory_cost(entry) + (Access::has_heap_charge(entry) ? heap_charge(entry) : 0);
+  return memory_cost(entry) + (Access::has_heap_charge(entry) ? Access::heap_charge(entry) : 0);
 }
 
 void Core::free_memory(Entry* entry) noexcept {
   const unsigned granules = Access::granules(*entry);
   if (granules != 0) arena.free(entry, granules);
-  else std::free(entry);
+  else std::free(external_memory(*entry));
+}
+
+void* Core::external_memory(const Entry& entry) const noexcept {
+  const auto address = Access::address(&entry) - external_front(ops(entry.view())->align);
+  return Access::at(address);
 }
 
 void Core::push_retired(Entry* first, Entry* last) noexcept {
@@ -107,7 +105,8 @@ bool Core::reclaim() noexcept {
 
 void Core::abandon(Core* core) noexcept {
   for (std::uint64_t b = 0; b < core->bucket_count; ++b) {
-    for (auto& slot_word : core->buckets[b].slots) {
+    for (unsigned i = 0; i < words_per_bucket; i = next_slot(i)) {
+      auto& slot_word = core->buckets[b].slot(i);
       const std::uint64_t word = slot_word.load(std::memory_order_acquire);
       if (!slot::taken(word)) continue;
       slot_word.store(slot::empty(0), std::memory_order_relaxed);

@@ -20,7 +20,19 @@ constexpr std::size_t entry_align = Arena::granule_bytes;
 
 /// What the allocator may add to a request: rounding, and a page for what it maps.
 [[nodiscard]] constexpr std::uint64_t external_bound(std::uint64_t bytes, std::size_t align) noexcept {
-  return bytes + Core::malloc_overhead + 2 * align + (bytes >= 64 * 1024 ? 8192 : 32);
+  return bytes + Core::malloc_overhead + 3 * align + (bytes >= 64 * 1024 ? 8192 : 32);
+}
+
+/// A free slot, in the home line if there is one; words_per_bucket: full.
+[[nodiscard]] unsigned free_slot(const Bucket& bucket, unsigned home, std::uint64_t& found) noexcept {
+  for (const unsigned line : {home, home ^ words_per_line}) {
+    for (unsigned i = line; i < line + words_per_line; ++i) {
+      if (i == control_index) continue;
+      found = bucket.slot(i).load(StdSync::acquire);
+      if (!slot::taken(found)) return i;
+    }
+  }
+  return words_per_bucket;
 }
 
 }  // namespace
@@ -30,9 +42,10 @@ Core::Sizes Core::sizes(const TypeOps& type, std::string_view key, const void* v
   s.value_offset = Entry::value_offset(key.size(), type.align);
   s.bytes = s.value_offset + type.size;
   if (type.heap_bytes != nullptr) {
-    s.bytes = ((s.bytes + 7) & ~std::size_t{7}) + sizeof(std::uint64_t);
+    s.bytes += sizeof(std::uint64_t);
     s.heap = type.heap_bytes(value);
   }
+  s.bytes = ((s.bytes + 7) & ~std::size_t{7}) + Access::cold_bytes;
   const std::size_t granules = (s.bytes + Arena::granule_bytes - 1) / Arena::granule_bytes;
   if (granules <= Arena::block_granules && type.align <= entry_align) s.granules = static_cast<unsigned>(granules);
   s.cost =
@@ -43,18 +56,19 @@ Core::Sizes Core::sizes(const TypeOps& type, std::string_view key, const void* v
 /// Memory for an entry whose s.cost is reserved; corrects the reservation, and s, to what was taken. Null: nothing is reserved.
 Entry* Core::allocate(Sizes& s, const TypeOps& type) noexcept {
   if (s.granules != 0) {
-    if (void* memory = arena.allocate(s.granules, thread_index())) return Access::create(memory);
+    if (void* memory = arena.allocate(s.granules, thread_index())) return Access::create(memory, s.granules);
     s.granules = 0;  // fragmented: no run of that length near
   }
   const std::size_t align = std::max(type.align, entry_align);
   // Not operator new: a program may replace that, and then malloc_usable_size would be asked about foreign memory.
-  void* memory = std::aligned_alloc(align, (s.bytes + align - 1) & ~(align - 1));
+  const std::size_t front = external_front(type.align);
+  void* memory = std::aligned_alloc(align, (front + s.bytes + align - 1) & ~(align - 1));
   if (memory != nullptr) {
     const std::uint64_t cost = malloc_usable_size(memory) + malloc_overhead + s.heap;
     if (cost <= s.cost || budget.reserve(cost - s.cost)) {
       if (cost < s.cost) budget.release(s.cost - cost);
       s.cost = cost;
-      return Access::create(memory);
+      return Access::create(static_cast<char*>(memory) + front, 0);
     }
     std::free(memory);
   }
@@ -85,7 +99,7 @@ PutStatus Core::link(Bucket& bucket, ViewId view, std::string_view key, std::uin
     if (!careless)
 #endif
       if (ticket != nullptr && fenced(*ticket, hash, seen)) return PutStatus::fenced;
-    const detail::Match match = detail::locate(bucket, view, key, hash, op.key_hazard());
+    const detail::Match match = detail::locate(bucket, home(hash), view, key, hash, op.key_hazard());
     std::uint64_t found = match.word;
     std::uint32_t found_seq = 0;
     unsigned target = match.slot;
@@ -95,11 +109,8 @@ PutStatus Core::link(Bucket& bucket, ViewId view, std::string_view key, std::uin
       const auto newer = static_cast<std::int32_t>(match.entry->generation() - entry->generation());
       if (ticket != nullptr && newer > 0) return PutStatus::fenced;
     } else {
-      for (target = 0; target < slots_per_bucket; ++target) {
-        found = bucket.slots[target].load(StdSync::acquire);
-        if (!slot::taken(found)) break;
-      }
-      if (target == slots_per_bucket) {
+      target = free_slot(bucket, home(hash), found);
+      if (target == words_per_bucket) {
         const std::uint64_t* candidate = ticket != nullptr ? &hash : nullptr;
         if (eviction.make_slot(*this, op, bucket, candidate) == Room::not_hot) return PutStatus::not_hot;
         continue;
@@ -119,7 +130,7 @@ PutStatus Core::link(Bucket& bucket, ViewId view, std::string_view key, std::uin
 PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, void* value, const EntryMeta& meta,
                       const Ticket* ticket, Pin* pin) noexcept {
   Bucket& bucket = buckets[bucket_index(hash)];
-  if (ticket != nullptr && fenced(*ticket, hash, bucket.control.load(StdSync::acquire))) {
+  if (ticket != nullptr && fenced(*ticket, hash, bucket.control().load(StdSync::acquire))) {
     Counters::one(counters.refused_fence);
     return PutStatus::fenced;
   }
@@ -141,7 +152,8 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
 
   Op op(*this, record->hazards);
   const std::uint64_t* candidate = nullptr;
-  if (ticket != nullptr && detail::locate(bucket, view, key, hash, op.key_hazard()).entry == nullptr) candidate = &hash;
+  if (ticket != nullptr && detail::locate(bucket, home(hash), view, key, hash, op.key_hazard()).entry == nullptr)
+    candidate = &hash;
   detail::clear(op.key_hazard());
   switch (eviction.make_room(*this, op, s.cost, candidate)) {
     case Room::made: break;
@@ -155,23 +167,19 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
     return PutStatus::no_room;
   }
 
-  constexpr std::int64_t expiry_max = (std::int64_t{1} << 48) - 1;
-  Access::set_meta(*entry, view, std::clamp<std::int64_t>(meta.hard_expiry_ms, 0, expiry_max), meta.generation, meta.shard,
-                   meta.soft_lead_ms, meta.version);
-  Access::set_shape(*entry, static_cast<std::uint16_t>(key.size()), s.granules,
-                    static_cast<unsigned>(std::countr_zero(type.align)), type.heap_bytes != nullptr);
+  Access::set_meta(*entry, view, meta.hard_expiry_ms, meta.generation, meta.shard, meta.soft_lead_ms, meta.version);
+  Access::set_shape(*entry, static_cast<std::uint16_t>(key.size()), static_cast<unsigned>(std::countr_zero(type.align)),
+                    type.heap_bytes != nullptr, meta.idle_ttl_ms != 0 ? idle::make(meta.idle_ttl_ms, options.now_ms()) : 0);
   Access::set_freq(*entry, Eviction::initial_freq);
   char* bytes = reinterpret_cast<char*>(entry);
   if (!key.empty()) std::memcpy(bytes + Entry::header_bytes, key.data(), key.size());
   type.move_construct(bytes + s.value_offset, value);
-  if (type.heap_bytes != nullptr) heap_charge(*entry) = s.heap;
+  if (type.heap_bytes != nullptr) Access::heap_charge(*entry) = s.heap;
 
   // Published before anyone can unlink the entry: no barrier, no re-check.
   detail::HazardSlot* pinned = nullptr;
-  unsigned pin_index = 0;
   if (pin != nullptr && detail::has_free_pin(*record)) {
-    pin_index = detail::free_pin(*record);
-    pinned = &detail::pin_slot(*record, pin_index);
+    pinned = &detail::free_pin(*record);
     detail::publish(*pinned, Access::address(entry));
   }
   const PutStatus status = link(bucket, view, key, hash, entry, ticket, *record, op);
@@ -179,7 +187,7 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
     Counters::one(counters.inserts);
     if (ticket != nullptr) Counters::one(counters.promoted);
     if (pinned != nullptr) {
-      detail::take_pin(*record, pin_index);
+      detail::take_pin(*record);
       *pin = Pin(entry, pinned);
     }
     return status;

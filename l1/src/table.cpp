@@ -15,7 +15,7 @@ namespace {
 constexpr std::uint64_t capacity_min = 32 << 10;
 constexpr std::uint64_t capacity_max = std::uint64_t{1} << 44;
 constexpr std::uint64_t bucket_count_max = 0xffffffffULL;
-constexpr std::uint64_t expected_per_bucket = 4;  // of 7 slots: 5 in 100 buckets overflow, 1 in 100 entries is evicted early
+constexpr std::uint64_t expected_per_bucket = 10;  // of 15 slots: 1 in 200 entries finds its bucket full
 
 [[nodiscard]] Error refused(std::string message) { return {Errc::invalid_argument, std::move(message)}; }
 
@@ -43,7 +43,6 @@ Result<void> Options::validate() const {
 }
 
 Core::~Core() {
-  delete[] buckets;
   for (auto& chunk : views) delete chunk.load(std::memory_order_relaxed);
 }
 
@@ -55,10 +54,13 @@ bool Core::allocate_tables() noexcept {
   // A scan frees what was retired since the last: in tiny tables a larger share, or each store would run one.
   const std::uint64_t share = options.capacity_bytes / 128;
   retire_bytes = std::min<std::uint64_t>(std::max<std::uint64_t>(share, 4096), options.capacity_bytes / 16);
-  buckets = new (std::nothrow) Bucket[bucket_count]();
   // A quarter more than the budget, so that runs are found; the budget bounds what is in use.
   const std::uint64_t arena_bytes = options.capacity_bytes + options.capacity_bytes / 4;
-  if (buckets == nullptr || !arena.map(arena_bytes) || !sketch.create(expected)) return false;
+  if (!bucket_pages.map(bucket_count * sizeof(Bucket), options.huge_pages) || !arena.map(arena_bytes, options.huge_pages) ||
+      !sketch.create(expected)) {
+    return false;
+  }
+  buckets = reinterpret_cast<Bucket*>(bucket_pages.data());  // zeroes are empty slots and a settled control word
   budget.open(options.capacity_bytes, options.capacity_objects);
   eviction.open(options.capacity_bytes - 2 * retire_bytes);
   budget.charge_fixed(sizeof(Table) + sizeof(Core) + bucket_count * sizeof(Bucket) + arena.table_bytes() + sketch.table_bytes());
@@ -112,7 +114,8 @@ Result<std::unique_ptr<Table>> Table::create(const Options& options) {
   }
 }
 
-Table::Table(Core* core) noexcept : buckets_(core->buckets), bucket_count_(core->bucket_count), seed_(core->seed), core_(core) {}
+Table::Table(Core* core) noexcept
+    : buckets_(core->buckets), line_count_(core->bucket_count * 2), seed_(core->seed), core_(core) {}
 
 Table::~Table() { Core::abandon(core_); }
 
@@ -135,7 +138,7 @@ bool Table::erase(ViewId view, std::string_view key, std::uint64_t hash) noexcep
   // First: a fill that is in progress is in its slot when this returns, and every later one is refused. Unlinking first would
   // let a fill slip in between.
   BucketKernel::bump_fence(home, op);
-  const detail::Match match = detail::locate(home, view, key, hash, op.key_hazard());
+  const detail::Match match = detail::locate(home, core_->home(hash), view, key, hash, op.key_hazard());
   if (match.entry == nullptr) return false;
   // A failure means that the entry is gone already: removed, or replaced by a put that came after the fence.
   if (!BucketKernel::unlink(home, match.slot, match.word, Access::seq(*match.entry))) return false;
@@ -151,6 +154,40 @@ void Table::reap(std::uint64_t hash, const detail::Match& match, std::uint32_t g
     core_->unlinked(Access::at(slot::address(match.word)), core_->counters.expirations);
   }
   if (core_->reclaim_due()) core_->reclaim();
+}
+
+Pin Table::find_slow(ViewId view, std::string_view key, std::uint64_t hash, std::uint32_t generation,
+                     std::int64_t now_ms) noexcept {
+  detail::Record* record = detail::this_record();
+  if (record == nullptr || !detail::has_free_pin(*record)) return {};
+  detail::HazardSlot& hazard = detail::free_pin(*record);
+  const Entry* entry = probe(view, key, hash, generation, now_ms, hazard);
+  if (entry == nullptr) return {};
+  detail::take_pin(*record);
+  return {entry, &hazard};
+}
+
+const Entry* Table::probe(ViewId view, std::string_view key, std::uint64_t hash, std::uint32_t generation, std::int64_t now_ms,
+                          detail::HazardSlot& hazard) noexcept {
+  const detail::Match match = detail::locate(bucket(hash), core_->home(hash), view, key, hash, hazard);
+  const Entry* entry = match.entry;
+  if (entry != nullptr) {
+    if (Access::current(*entry, generation, now_ms) && (Access::saturated(*entry) || touch(match, now_ms))) return entry;
+    reap(hash, match, generation, now_ms);
+  }
+  detail::clear(hazard);
+  return nullptr;
+}
+
+bool Table::touch(const detail::Match& match, std::int64_t now_ms) noexcept {
+  const Entry& entry = *match.entry;
+  if (Access::has_idle(entry)) {
+    if (entry.expired(now_ms)) return false;
+    Access::touch_idle(entry, now_ms);
+  }
+  const std::uint8_t freq = Access::freq(entry);
+  if (freq < Access::freq_limit(entry)) Access::set_freq(entry, static_cast<std::uint8_t>(freq + 1));
+  return true;
 }
 
 void Table::count_miss(std::uint64_t hash) noexcept { core_->sketch.add(hash); }

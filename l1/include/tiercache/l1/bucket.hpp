@@ -10,14 +10,28 @@
 
 namespace tiercache::l1 {
 
-inline constexpr unsigned slots_per_bucket = 7;
+inline constexpr unsigned slots_per_bucket = 15;
+inline constexpr unsigned words_per_bucket = 16;
+inline constexpr unsigned words_per_line = 8;
+inline constexpr unsigned control_index = 7;
 
-/// One cache line: seven slots and the control word behind them.
+/// Two neighbouring cache lines: fifteen slots, numbered 0 to 15 without 7, and in the place of the seventh the control word of
+/// all. A key has a home line, by its hash, and lies in the other one only where the home line was full: so a hit reads one line,
+/// nearly always, and yet fifteen keys share their room, without which a table could not be filled by more than half.
+///
+///      line 0: | s0 | s1 | s2 | s3 | s4 | s5 | s6 | control |      line 1: | s8 | s9 | s10 | s11 | s12 | s13 | s14 | s15 |
 template <class Sync>
-struct alignas(64) BasicBucket {
-  typename Sync::template atomic<std::uint64_t> slots[slots_per_bucket];
-  typename Sync::template atomic<std::uint64_t> control;
+struct alignas(128) BasicBucket {
+  using Word = typename Sync::template atomic<std::uint64_t>;
+  Word words[words_per_bucket];
+
+  [[nodiscard]] Word& slot(unsigned i) noexcept { return words[i]; }
+  [[nodiscard]] const Word& slot(unsigned i) const noexcept { return words[i]; }
+  [[nodiscard]] Word& control() noexcept { return words[control_index]; }
+  [[nodiscard]] const Word& control() const noexcept { return words[control_index]; }
 };
+/// The slots in order: for (unsigned i = 0; i < words_per_bucket; i = next_slot(i)).
+[[nodiscard]] constexpr unsigned next_slot(unsigned i) noexcept { return i + (i + 1 == control_index ? 2 : 1); }
 
 /// What the one install of a thread that may be in progress does. Written by its owner while no control word names it.
 template <class Sync>
@@ -54,8 +68,8 @@ struct Kernel {
     const std::uint64_t word = descriptor.word.load(Sync::acquire);
     const auto i = static_cast<unsigned>(descriptor.slot.load(Sync::acquire));
     for (;;) {
-      if (bucket.control.load(Sync::acquire) != seen) break;  // (3) also: word and i belong to the op
-      auto& target = bucket.slots[i];
+      if (bucket.control().load(Sync::acquire) != seen) break;  // (3) also: word and i belong to the op
+      auto& target = bucket.slot(i);
       std::uint64_t found = target.load(Sync::acquire);  // (4) pairs with the slot CASes (5) and (8)
       if (found == word || found == slot::empty(control::seq(seen))) {
         settle_control(bucket, seen);
@@ -68,7 +82,7 @@ struct Kernel {
         if (target.load(Sync::hazard_check) != found) continue;
       }
       // Still pending after `found` was read: so `found` was a word of before the install.
-      if (bucket.control.load(Sync::acquire) != seen) break;
+      if (bucket.control().load(Sync::acquire) != seen) break;
       const std::uint64_t before = found;
       // (5) release: the entry's contents, which the installer wrote before (6) and this thread acquired with it.
       if (target.compare_exchange_strong(found, word, Sync::acq_rel, Sync::relaxed)) {
@@ -84,7 +98,7 @@ struct Kernel {
   template <class Env>
   [[nodiscard]] static std::uint64_t settled(Bucket& bucket, Env& env) noexcept {
     for (;;) {
-      const std::uint64_t seen = bucket.control.load(Sync::acquire);
+      const std::uint64_t seen = bucket.control().load(Sync::acquire);
       if (control::op(seen) == 0) [[likely]]
         return seen;
       help(bucket, seen, env);
@@ -97,7 +111,7 @@ struct Kernel {
     for (;;) {
       std::uint64_t seen = settled(bucket, env);
       const std::uint64_t next = control::make(0, control::fence(seen) + 1, control::seq(seen));
-      if (bucket.control.compare_exchange_strong(seen, next, Sync::acq_rel, Sync::relaxed)) return;
+      if (bucket.control().compare_exchange_strong(seen, next, Sync::acq_rel, Sync::relaxed)) return;
     }
   }
 
@@ -109,7 +123,7 @@ struct Kernel {
   }
   static void skip_sequence(Bucket& bucket, std::uint64_t seen) noexcept {
     const std::uint64_t next = control::make(0, control::fence(seen), control::seq(seen) + 1);
-    static_cast<void>(bucket.control.compare_exchange_strong(seen, next, Sync::acq_rel, Sync::relaxed));
+    static_cast<void>(bucket.control().compare_exchange_strong(seen, next, Sync::acq_rel, Sync::relaxed));
   }
 
   /// Installs `word` in slot `i` if the control word still is `seen` (no op, no install and no invalidation since), else does
@@ -122,20 +136,21 @@ struct Kernel {
     descriptor.slot.store(i, Sync::release);     // (2)
     const std::uint64_t pending = control::make(op, control::fence(seen) + (invalidates ? 1 : 0), control::seq(seen) + 1);
     // (6) release: descriptor and entry; acquired by helpers with (3) and (7).
-    if (!bucket.control.compare_exchange_strong(seen, pending, Sync::acq_rel, Sync::relaxed)) return false;
+    if (!bucket.control().compare_exchange_strong(seen, pending, Sync::acq_rel, Sync::relaxed)) return false;
     help(bucket, pending, env);
     return true;
   }
 
   /// Unlinks the entry in `word` from slot `i`. The caller holds a hazard on it. (8) acq_rel: keeps the chain of (4) unbroken.
   [[nodiscard]] static bool unlink(Bucket& bucket, unsigned i, std::uint64_t word, std::uint32_t seq) noexcept {
-    return bucket.slots[i].compare_exchange_strong(word, slot::empty(seq), Sync::acq_rel, Sync::relaxed);
+    return bucket.slot(i).compare_exchange_strong(word, slot::empty(seq), Sync::acq_rel, Sync::relaxed);
   }
 
  private:
   static void settle_control(Bucket& bucket, std::uint64_t seen) noexcept {
     std::uint64_t expected = seen;  // failure: another helper was first
-    static_cast<void>(bucket.control.compare_exchange_strong(expected, control::without_op(seen), Sync::acq_rel, Sync::relaxed));
+    static_cast<void>(
+        bucket.control().compare_exchange_strong(expected, control::without_op(seen), Sync::acq_rel, Sync::relaxed));
   }
 };
 

@@ -34,15 +34,15 @@ struct alignas(512) Record {
   alignas(64) BasicDescriptor<StdSync> descriptor;
 
   // Written by other threads that destroy this record's pins.
-  alignas(64) std::atomic<std::uint32_t> remote_freed{0};
+  alignas(64) std::atomic<std::uint64_t> remote_freed{0};
 
   // The owner's alone; handed over with the record's ownership (hazard.cpp).
-  alignas(64) std::uint32_t free_pins = (1U << pin_hazards) - 1;
+  alignas(64) std::uint64_t free_pins = ((std::uint64_t{1} << pin_hazards) - 1) << (op_hazards + visit_hazards);
   std::uint32_t visit_depth = 0;
   std::uint32_t ticks = 0;
   std::uint32_t id = 0;
 };
-static_assert(sizeof(Record) == 512);
+static_assert(sizeof(Record) == 64 * sizeof(HazardSlot));
 
 /// Hazards for an erase of a thread that got no record: erase keeps others coherent and is never skipped. Grown on the heap,
 /// reused, never freed.
@@ -71,6 +71,13 @@ extern thread_local constinit Record* tls_record;
   return attach();
 }
 
+/// The calling thread's record for locate_quick(); null: take the long way, which looks after everything.
+#if defined(__GNUC__) && defined(__ELF__)
+[[gnu::tls_model("initial-exec")]]
+#endif
+extern thread_local constinit Record* tls_quick_record;
+[[nodiscard]] inline Record* quick_record() noexcept { return tls_quick_record; }
+
 [[nodiscard]] inline Record& record_of(const HazardSlot* slot) noexcept {
   const auto address = reinterpret_cast<std::uintptr_t>(slot) & ~static_cast<std::uintptr_t>(sizeof(Record) - 1);
   return *reinterpret_cast<Record*>(address);  // NOLINT(performance-no-int-to-ptr)
@@ -85,24 +92,23 @@ extern thread_local constinit Record* tls_record;
   record.free_pins = record.remote_freed.exchange(0, std::memory_order_acquire);
   return true;
 }
+/// The hazards of a record are its first words, so the bit of one in free_pins is told by its address. A shift takes the low six.
+[[nodiscard]] inline std::uint64_t pin_bit(const HazardSlot* slot) noexcept {
+  return std::uint64_t{1} << ((reinterpret_cast<std::uintptr_t>(slot) / sizeof(HazardSlot)) % 64);
+}
 /// REQUIRES: has_free_pin(). The slot stays free until take_pin().
-[[nodiscard]] inline unsigned free_pin(const Record& record) noexcept {
-  return static_cast<unsigned>(std::countr_zero(record.free_pins));
-}
-inline void take_pin(Record& record, unsigned pin) noexcept { record.free_pins &= ~(1U << pin); }
-[[nodiscard]] inline HazardSlot& pin_slot(Record& record, unsigned pin) noexcept {
-  return record.hazards[op_hazards + visit_hazards + pin];
-}
+[[nodiscard]] inline HazardSlot& free_pin(Record& record) noexcept { return record.hazards[std::countr_zero(record.free_pins)]; }
+/// Takes what free_pin() gave.
+inline void take_pin(Record& record) noexcept { record.free_pins &= record.free_pins - 1; }
 
 /// From any thread.
 inline void release_pin(HazardSlot* slot) noexcept {
   Record& record = record_of(slot);
-  const auto index = static_cast<unsigned>(slot - record.hazards) - op_hazards - visit_hazards;
   slot->store(nullptr, std::memory_order_release);  // (11) all reads of the entry are before; pairs with the scan (12)
-  if (&record == tls_record) {
-    record.free_pins |= 1U << index;
+  if (&record == tls_record) [[likely]] {
+    record.free_pins |= pin_bit(slot);
   } else {
-    record.remote_freed.fetch_or(1U << index, std::memory_order_release);  // (10)
+    record.remote_freed.fetch_or(pin_bit(slot), std::memory_order_release);  // (10)
   }
 }
 
@@ -123,28 +129,57 @@ struct Match {
   unsigned slot = 0;
 };
 
-/// Scans the bucket for the key; leaves the hazard published when found. Wait-free but for slots that others keep changing under
-/// it: each retry is another thread's finished operation. The hazard may stay set on a miss: clear it.
-[[nodiscard]] inline Match locate(const Bucket& bucket, std::uint16_t view, std::string_view key, std::uint64_t hash,
-                                  HazardSlot& hazard) noexcept {
+/// Scans the bucket for the key, its home line first; leaves the hazard published when found. `home` is 0 or 8. Wait-free but for
+/// slots that others keep changing under it: each retry is another thread's finished operation. The hazard may stay set on a
+/// miss: clear it.
+[[nodiscard]] inline Match locate(const Bucket& bucket, unsigned home, std::uint16_t view, std::string_view key,
+                                  std::uint64_t hash, HazardSlot& hazard) noexcept {
   const std::uint16_t tag = slot::tag_of_hash(hash);
-  for (unsigned mask = StdSync::match_tags(bucket.slots, tag); mask != 0; mask &= mask - 1) {
-    const auto i = static_cast<unsigned>(std::countr_zero(mask));
-    std::uint64_t word = bucket.slots[i].load(std::memory_order_relaxed);
-    while (slot::tag(word) == tag) {
-      publish(hazard, slot::address(word));
-      StdSync::light_barrier();
-      // (14) acquire: the entry's contents; pairs with (5). Unchanged: it was in the table after the hazard was published.
-      const std::uint64_t again = bucket.slots[i].load(StdSync::hazard_check);
-      if (again == word) {
-        const Entry* entry = EntryAccess::at(slot::address(word));
-        if (EntryAccess::matches(*entry, view, key)) return {entry, word, i};
-        break;
+  unsigned line = home;
+  for (unsigned turn = 0; turn < 2; ++turn, line ^= words_per_line) {
+    for (unsigned mask = StdSync::match_tags(&bucket.words[line], tag); mask != 0; mask &= mask - 1) {
+      const unsigned i = line + static_cast<unsigned>(std::countr_zero(mask));
+      std::uint64_t word = bucket.words[i].load(std::memory_order_relaxed);
+      while (slot::tag(word) == tag) {
+        publish(hazard, slot::address(word));
+        StdSync::light_barrier();
+        // (14) acquire: the entry's contents; pairs with (5). Unchanged: it was in the table after the hazard was published.
+        const std::uint64_t again = bucket.words[i].load(StdSync::hazard_check);
+        if (again == word) {
+          const Entry* entry = EntryAccess::at(slot::address(word));
+          if (EntryAccess::matches(*entry, view, key)) return {entry, word, i};
+          break;
+        }
+        word = again;
       }
-      word = again;
     }
   }
   return {};
+}
+
+/// What locate() does where nothing is in the way, for the path of a hit: the first match of the tag in the home line is the key,
+/// nobody changes the slot meanwhile, the entry is current and hot. Null when anything is not so; then the hazard may be set.
+/// REQUIRES: the fence is asymmetric (quick_record()): there is no fence here.
+[[nodiscard]] inline const Entry* locate_quick(const StdSync::atomic<std::uint64_t>* line, std::uint16_t view,
+                                               std::string_view key, std::uint64_t hash, std::uint32_t generation,
+                                               std::int64_t now_ms, HazardSlot& hazard) noexcept {
+  const std::uint16_t tag = slot::tag_of_hash(hash);
+  const unsigned mask = StdSync::match_tags(line, tag);
+  if (mask == 0) [[unlikely]]
+    return nullptr;
+  const auto& place = line[std::countr_zero(mask)];
+  const std::uint64_t word = place.load(std::memory_order_relaxed);
+  if (slot::tag(word) != tag) [[unlikely]]
+    return nullptr;
+  const Entry* entry = EntryAccess::at(slot::address(word));
+  publish(hazard, slot::address(word));
+  StdSync::quick_barrier();
+  if (place.load(StdSync::hazard_check) != word) [[unlikely]]  // (14)
+    return nullptr;
+  if (!EntryAccess::matches(*entry, view, key) || !EntryAccess::current(*entry, generation, now_ms) ||
+      !EntryAccess::saturated(*entry)) [[unlikely]]
+    return nullptr;
+  return entry;
 }
 
 }  // namespace detail

@@ -15,6 +15,7 @@ struct Options {
   std::uint32_t expected_entry_bytes = 256;     ///< sizes the table: capacity / this = expected entries; 32 .. 1 MiB
   std::uint64_t capacity_objects = 0;           ///< also limit the number of entries; 0: no limit
   std::uint64_t max_entry_bytes = 0;            ///< larger entries are refused; 0: an eighth of the capacity
+  bool huge_pages = true;  ///< ask for pages of 2 MiB for tables and entries that are as large, where the system offers them
   /// Tells void entries (of a generation that is no longer in force) from others: those are reclaimed first. Called with a hazard
   /// on the entry, off the hit path, from any thread; must be quick, must not throw or call the table. Null: expiry alone counts.
   bool (*is_void)(const void* context, const Entry& entry) noexcept = nullptr;

@@ -39,6 +39,8 @@ struct EntryMeta {
   std::uint16_t shard = 0;
   std::int64_t hard_expiry_ms = 0;  ///< coarse_now_ms() at which it expires; 0: never; below 2^48
   std::uint32_t soft_lead_ms = 0;   ///< how long before hard expiry it goes soft-stale; 0: never
+  std::int64_t idle_ttl_ms =
+      0;  ///< expires when not read for so long, to within 64 ms or 1 part in 60; 0: never; at most 49 days
 };
 
 /// Captured BEFORE the L2 read is sent; a fill with it is refused once the key was erased, invalidated or put. A plain value.
@@ -87,22 +89,22 @@ class Table {
     return local_hash(key, seed_ + view * 0x9e3779b97f4a7c15ULL);
   }
   /// Starts loading the bucket, for batches. Wait-free.
-  void prefetch(std::uint64_t hash) const noexcept { __builtin_prefetch(&bucket(hash)); }
+  void prefetch(std::uint64_t hash) const noexcept { __builtin_prefetch(home_line(hash)); }
 
   /// The key's entry, pinned. Empty: a miss, or the thread's pins are used up (then pins_exhausted(); use visit). Entries of
   /// another generation or past hard expiry are misses; outdated ones are unlinked. Lock-free; a hit takes no lock, allocates
   /// nothing, makes no system call and writes no shared line once the entry's use counter is at its maximum.
   [[nodiscard]] Pin find(ViewId view, std::string_view key, std::uint64_t hash, std::uint32_t generation,
                          std::int64_t now_ms) noexcept {
-    detail::Record* record = detail::this_record();
-    if (record == nullptr || !detail::has_free_pin(*record)) [[unlikely]]
-      return {};
-    const unsigned pin = detail::free_pin(*record);
-    detail::HazardSlot& hazard = detail::pin_slot(*record, pin);
-    const detail::Match match = probe(view, key, hash, generation, now_ms, hazard);
-    if (match.entry == nullptr) return {};
-    detail::take_pin(*record, pin);
-    return {match.entry, &hazard};
+    if (detail::Record* record = detail::quick_record(); record != nullptr && record->free_pins != 0) [[likely]] {
+      detail::HazardSlot& hazard = detail::free_pin(*record);
+      const Entry* entry = detail::locate_quick(home_line(hash), view, key, hash, generation, now_ms, hazard);
+      if (entry != nullptr) [[likely]] {
+        detail::take_pin(*record);
+        return {entry, &hazard};
+      }
+    }
+    return find_slow(view, key, hash, generation, now_ms);
   }
 
   /// Calls f(const void* value, const Entry&) if the key is present. Needs no pin; `f` may call this or another table for other
@@ -113,16 +115,22 @@ class Table {
     if (record == nullptr || record->visit_depth == detail::visit_hazards) [[unlikely]]
       return false;
     const Visit held(*record);
-    const detail::Match match = probe(view, key, hash, generation, now_ms, held.hazard);
-    if (match.entry == nullptr) return false;
-    static_cast<F&&>(f)(match.entry->value(), *match.entry);
+    const Entry* entry = nullptr;
+    if (detail::quick_record() != nullptr) [[likely]] {
+      entry = detail::locate_quick(home_line(hash), view, key, hash, generation, now_ms, held.hazard);
+    }
+    if (entry == nullptr) [[unlikely]] {
+      entry = probe(view, key, hash, generation, now_ms, held.hazard);
+      if (entry == nullptr) return false;
+    }
+    static_cast<F&&>(f)(entry->value(), *entry);
     return true;
   }
 
   /// The key's fence now. Wait-free; one load.
   [[nodiscard]] Ticket ticket(std::uint64_t hash) const noexcept {
     // (15) acquire: the read that follows (L2's) is not moved before; the erase that counts after this refuses the fill.
-    const std::uint64_t word = bucket(hash).control.load(StdSync::acquire);
+    const std::uint64_t word = bucket(hash).control().load(StdSync::acquire);
     // A put in progress has bumped the fence already, but a find may have missed what it installs: such a ticket would let older
     // data in behind it. None is given; the fill is refused.
     if (control::op(word) != 0) [[unlikely]]
@@ -173,31 +181,26 @@ class Table {
     detail::HazardSlot& hazard;
   };
 
-  [[nodiscard]] std::uint64_t bucket_index(std::uint64_t hash) const noexcept {
-    return ((hash >> 32) * bucket_count_) >> 32;  // bucket_count_ < 2^32; the tag is taken from the other end of the hash
-  }
+  /// The bucket is told by the 32 highest bits of the hash, the tag by the 16 lowest. Two lines a bucket.
+  [[nodiscard]] std::uint64_t line_index(std::uint64_t hash) const noexcept { return ((hash >> 32) * line_count_) >> 32; }
+  [[nodiscard]] std::uint64_t bucket_index(std::uint64_t hash) const noexcept { return line_index(hash) / 2; }
   [[nodiscard]] Bucket& bucket(std::uint64_t hash) const noexcept { return buckets_[bucket_index(hash)]; }
-
-  [[nodiscard]] detail::Match probe(ViewId view, std::string_view key, std::uint64_t hash, std::uint32_t generation,
-                                    std::int64_t now_ms, detail::HazardSlot& hazard) noexcept {
-    detail::Match match = detail::locate(bucket(hash), view, key, hash, hazard);
-    if (match.entry == nullptr) {
-      if (hazard.load(std::memory_order_relaxed) != nullptr) detail::clear(hazard);
-      return match;
-    }
-    if (!detail::EntryAccess::current(*match.entry, generation, now_ms)) [[unlikely]] {
-      reap(hash, match, generation, now_ms);
-      detail::clear(hazard);
-      return {};
-    }
-    detail::EntryAccess::touch(*match.entry);
-    return match;
+  [[nodiscard]] const StdSync::atomic<std::uint64_t>* home_line(std::uint64_t hash) const noexcept {
+    return buckets_->words + line_index(hash) * words_per_line;
   }
+
+  [[nodiscard]] Pin find_slow(ViewId view, std::string_view key, std::uint64_t hash, std::uint32_t generation,
+                              std::int64_t now_ms) noexcept;
+  /// The long way of a read. The hazard is clear when it finds nothing.
+  [[nodiscard]] const Entry* probe(ViewId view, std::string_view key, std::uint64_t hash, std::uint32_t generation,
+                                   std::int64_t now_ms, detail::HazardSlot& hazard) noexcept;
+  /// What a hit that is not yet known to be hot writes. False: the entry's idle ttl has passed.
+  [[nodiscard]] bool touch(const detail::Match& match, std::int64_t now_ms) noexcept;
   /// Unlinks a void entry on which the caller holds a hazard, unless it is of a newer generation than the caller's.
   void reap(std::uint64_t hash, const detail::Match& match, std::uint32_t generation, std::int64_t now_ms) noexcept;
 
   Bucket* buckets_;
-  std::uint64_t bucket_count_;
+  std::uint64_t line_count_;  // < 2^32
   std::uint64_t seed_;
   Core* core_;
 };
