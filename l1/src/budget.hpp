@@ -57,6 +57,12 @@ class Budget {
   [[nodiscard]] std::uint64_t retired() const noexcept { return retired_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::uint64_t retired_count() const noexcept { return retired_count_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::uint64_t objects() const noexcept { return objects_.load(std::memory_order_relaxed); }
+  /// Bytes of what is in the table or about to be.
+  [[nodiscard]] std::uint64_t entry_bytes() const noexcept {
+    const std::uint64_t others = retired() + fixed();
+    const std::uint64_t used_bytes = used();
+    return used_bytes > others ? used_bytes - others : 0;
+  }
   /// Bytes that eviction can still act on: not retired yet.
   [[nodiscard]] std::uint64_t live() const noexcept {
     const std::uint64_t retired_bytes = retired();

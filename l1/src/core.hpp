@@ -7,7 +7,6 @@
 #include "budget.hpp"
 #include "domain.hpp"
 #include "eviction.hpp"
-#include "sketch.hpp"
 
 #include <tiercache/l1/table.hpp>
 
@@ -68,7 +67,8 @@ class EraseHazards {
 
 struct Counters {
   std::atomic<std::uint64_t> inserts{0}, evictions{0}, expirations{0}, invalidations{0};
-  std::atomic<std::uint64_t> refused_no_room{0}, refused_too_large{0}, refused_fence{0}, promoted{0}, not_promoted{0};
+  std::atomic<std::uint64_t> refused_no_room{0}, refused_too_large{0}, refused_fence{0}, promoted{0}, demoted{0}, not_promoted{0};
+  std::atomic<std::uint64_t> crowded_out{0};
   static void one(std::atomic<std::uint64_t>& counter) noexcept { counter.fetch_add(1, std::memory_order_relaxed); }
 };
 
@@ -95,7 +95,7 @@ struct Core {
   PutStatus store(ViewId view, std::string_view key, std::uint64_t hash, void* value, const EntryMeta& meta, const Ticket* ticket,
                   Pin* pin) noexcept;
   [[nodiscard]] PutStatus link(Bucket& bucket, ViewId view, std::string_view key, std::uint64_t hash, Entry* entry,
-                               const Ticket* ticket, detail::Record& record, Op& op) noexcept;
+                               const Ticket* ticket, Newcomer& newcomer, detail::Record& record, Op& op) noexcept;
   [[nodiscard]] bool fenced(const Ticket& ticket, std::uint64_t hash, std::uint64_t control_word) const noexcept;
 
   // reclaim.cpp
@@ -124,10 +124,12 @@ struct Core {
   }
 
   // As in Table.
-  [[nodiscard]] std::uint64_t line_index(std::uint64_t hash) const noexcept { return ((hash >> 32) * 2 * bucket_count) >> 32; }
-  [[nodiscard]] std::uint64_t bucket_index(std::uint64_t hash) const noexcept { return line_index(hash) / 2; }
+  [[nodiscard]] std::uint64_t line_index(std::uint64_t hash) const noexcept {
+    return ((hash >> 32) * lines_per_bucket * bucket_count) >> 32;
+  }
+  [[nodiscard]] std::uint64_t bucket_index(std::uint64_t hash) const noexcept { return line_index(hash) / lines_per_bucket; }
   [[nodiscard]] unsigned home(std::uint64_t hash) const noexcept {
-    return static_cast<unsigned>(line_index(hash) % 2) * words_per_line;
+    return static_cast<unsigned>(line_index(hash) % lines_per_bucket) * words_per_line;
   }
   [[nodiscard]] std::uint64_t hash_of(const Entry& entry) const noexcept {
     return local_hash(entry.key(), seed + entry.view() * 0x9e3779b97f4a7c15ULL);
@@ -148,7 +150,6 @@ struct Core {
   std::array<std::atomic<ViewChunk*>, max_views / views_per_chunk> views{};
   std::atomic<std::uint32_t> view_count{0};
   Arena arena;
-  Sketch sketch;
   Budget budget;
   Eviction eviction;
   alignas(64) std::atomic<Entry*> retired{nullptr};

@@ -51,6 +51,7 @@ void Core::push_retired(Entry* first, Entry* last) noexcept {
 }
 
 void Core::retire(Entry* entry) noexcept {
+  eviction.left(*this, *entry);
   Access::set_retired(*entry);  // before the scan that may free it: see (13)
   budget.retire(cost(*entry));
   push_retired(entry, entry);

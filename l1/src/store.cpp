@@ -25,7 +25,8 @@ constexpr std::size_t entry_align = Arena::granule_bytes;
 
 /// A free slot, in the home line if there is one; words_per_bucket: full.
 [[nodiscard]] unsigned free_slot(const Bucket& bucket, unsigned home, std::uint64_t& found) noexcept {
-  for (const unsigned line : {home, home ^ words_per_line}) {
+  for (unsigned turn = 0; turn < words_per_bucket; turn += words_per_line) {
+    const unsigned line = home ^ turn;
     for (unsigned i = line; i < line + words_per_line; ++i) {
       if (i == control_index) continue;
       found = bucket.slot(i).load(StdSync::acquire);
@@ -84,7 +85,7 @@ bool Core::fenced(const Ticket& ticket, std::uint64_t hash, std::uint64_t contro
 }
 
 PutStatus Core::link(Bucket& bucket, ViewId view, std::string_view key, std::uint64_t hash, Entry* entry, const Ticket* ticket,
-                     detail::Record& record, Op& op) noexcept {
+                     Newcomer& newcomer, detail::Record& record, Op& op) noexcept {
   const std::uint64_t word = slot::make(slot::tag_of_hash(hash), Access::address(entry));
 #ifdef TIERCACHE_LAB
   // What a careless commit would do: look at the fence first and install afterwards.
@@ -111,8 +112,7 @@ PutStatus Core::link(Bucket& bucket, ViewId view, std::string_view key, std::uin
     } else {
       target = free_slot(bucket, home(hash), found);
       if (target == words_per_bucket) {
-        const std::uint64_t* candidate = ticket != nullptr ? &hash : nullptr;
-        if (eviction.make_slot(*this, op, bucket, candidate) == Room::not_hot) return PutStatus::not_hot;
+        if (eviction.make_slot(*this, op, bucket_index(hash), newcomer) == Room::not_hot) return PutStatus::not_hot;
         continue;
       }
     }
@@ -122,6 +122,7 @@ PutStatus Core::link(Bucket& bucket, ViewId view, std::string_view key, std::uin
     }
     Access::set_seq(*entry, control::seq(seen) + 1);
     if (BucketKernel::install(bucket, seen, target, word, record.id + 1, record.descriptor, ticket == nullptr, op)) {
+      eviction.linked(bucket_index(hash), target, newcomer, match.entry != nullptr);
       return PutStatus::stored;
     }
   }
@@ -151,11 +152,17 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
   }
 
   Op op(*this, record->hazards);
-  const std::uint64_t* candidate = nullptr;
-  if (ticket != nullptr && detail::locate(bucket, home(hash), view, key, hash, op.key_hazard()).entry == nullptr)
-    candidate = &hash;
+  Newcomer newcomer;
+  newcomer.hash = hash;
+  newcomer.has_to_earn = ticket != nullptr;
+  if (const Entry* present = detail::locate(bucket, home(hash), view, key, hash, op.key_hazard()).entry; present != nullptr) {
+    newcomer.fresh = false;
+    newcomer.queue = Access::queue(*present).load(std::memory_order_relaxed);
+    if (newcomer.queue == QueueOf::none) newcomer.queue = QueueOf::main;
+    newcomer.uses = Access::freq(*present);
+  }
   detail::clear(op.key_hazard());
-  switch (eviction.make_room(*this, op, s.cost, candidate)) {
+  switch (eviction.make_room(*this, op, s.cost, newcomer)) {
     case Room::made: break;
     case Room::not_hot: Counters::one(counters.not_promoted); return PutStatus::not_hot;
     case Room::none: Counters::one(counters.refused_no_room); return PutStatus::no_room;
@@ -163,6 +170,7 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
   Entry* entry = allocate(s, type);
   if (entry == nullptr) {
     budget.release_object();
+    eviction.given_up(newcomer);
     Counters::one(counters.refused_no_room);
     return PutStatus::no_room;
   }
@@ -170,11 +178,11 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
   Access::set_meta(*entry, view, meta.hard_expiry_ms, meta.generation, meta.shard, meta.soft_lead_ms, meta.version);
   Access::set_shape(*entry, static_cast<std::uint16_t>(key.size()), static_cast<unsigned>(std::countr_zero(type.align)),
                     type.heap_bytes != nullptr, meta.idle_ttl_ms != 0 ? idle::make(meta.idle_ttl_ms, options.now_ms()) : 0);
-  Access::set_freq(*entry, Eviction::initial_freq);
   char* bytes = reinterpret_cast<char*>(entry);
   if (!key.empty()) std::memcpy(bytes + Entry::header_bytes, key.data(), key.size());
   type.move_construct(bytes + s.value_offset, value);
   if (type.heap_bytes != nullptr) Access::heap_charge(*entry) = s.heap;
+  eviction.counted(*this, *entry, newcomer);
 
   // Published before anyone can unlink the entry: no barrier, no re-check.
   detail::HazardSlot* pinned = nullptr;
@@ -182,10 +190,9 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
     pinned = &detail::free_pin(*record);
     detail::publish(*pinned, Access::address(entry));
   }
-  const PutStatus status = link(bucket, view, key, hash, entry, ticket, *record, op);
+  const PutStatus status = link(bucket, view, key, hash, entry, ticket, newcomer, *record, op);
   if (status == PutStatus::stored) {
     Counters::one(counters.inserts);
-    if (ticket != nullptr) Counters::one(counters.promoted);
     if (pinned != nullptr) {
       detail::take_pin(*record);
       *pin = Pin(entry, pinned);
@@ -195,6 +202,7 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
 
   // Nobody saw the entry. The value goes back to the caller.
   if (pinned != nullptr) detail::clear(*pinned);
+  eviction.left(*this, *entry);
   type.destroy(value);
   type.move_construct(value, bytes + s.value_offset);
   type.destroy(bytes + s.value_offset);

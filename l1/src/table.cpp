@@ -15,7 +15,11 @@ namespace {
 constexpr std::uint64_t capacity_min = 32 << 10;
 constexpr std::uint64_t capacity_max = std::uint64_t{1} << 44;
 constexpr std::uint64_t bucket_count_max = 0xffffffffULL;
-constexpr std::uint64_t expected_per_bucket = 10;  // of 15 slots: 1 in 200 entries finds its bucket full
+constexpr std::uint64_t tables_per_entry = 38;  // bytes: slots and stamps 19, ghosts 8, sketch 6, queue and shadows 5
+// Of 31 slots. One newcomer in 80 finds its bucket full; in small tables, where space is cheap, one in 500.
+constexpr std::uint64_t expected_per_bucket = 20;
+constexpr std::uint64_t expected_per_bucket_small = 17;
+constexpr std::uint64_t small_table = 65536;
 
 [[nodiscard]] Error refused(std::string message) { return {Errc::invalid_argument, std::move(message)}; }
 
@@ -47,9 +51,10 @@ Core::~Core() {
 }
 
 bool Core::allocate_tables() noexcept {
-  std::uint64_t expected = options.capacity_bytes / options.expected_entry_bytes;
+  std::uint64_t expected = options.capacity_bytes / (options.expected_entry_bytes + tables_per_entry);
   if (options.capacity_objects != 0) expected = std::min(expected, options.capacity_objects);
-  bucket_count = std::max<std::uint64_t>(expected / expected_per_bucket, 2);
+  const std::uint64_t per_bucket = expected <= small_table ? expected_per_bucket_small : expected_per_bucket;
+  bucket_count = std::max<std::uint64_t>((expected + per_bucket - 1) / per_bucket, 2);
   max_entry_bytes = options.max_entry_bytes != 0 ? options.max_entry_bytes : options.capacity_bytes / 8;
   // A scan frees what was retired since the last: in tiny tables a larger share, or each store would run one.
   const std::uint64_t share = options.capacity_bytes / 128;
@@ -57,13 +62,14 @@ bool Core::allocate_tables() noexcept {
   // A quarter more than the budget, so that runs are found; the budget bounds what is in use.
   const std::uint64_t arena_bytes = options.capacity_bytes + options.capacity_bytes / 4;
   if (!bucket_pages.map(bucket_count * sizeof(Bucket), options.huge_pages) || !arena.map(arena_bytes, options.huge_pages) ||
-      !sketch.create(expected)) {
+      !eviction.create(options.policy, expected, bucket_count, options.huge_pages)) {
     return false;
   }
   buckets = reinterpret_cast<Bucket*>(bucket_pages.data());  // zeroes are empty slots and a settled control word
   budget.open(options.capacity_bytes, options.capacity_objects);
-  eviction.open(options.capacity_bytes - 2 * retire_bytes);
-  budget.charge_fixed(sizeof(Table) + sizeof(Core) + bucket_count * sizeof(Bucket) + arena.table_bytes() + sketch.table_bytes());
+  budget.charge_fixed(sizeof(Table) + sizeof(Core) + bucket_count * (sizeof(Bucket) + Eviction::stamps_bytes) +
+                      arena.table_bytes() + eviction.table_bytes());
+  eviction.set_limit(options.capacity_bytes - 2 * retire_bytes);
   return true;
 }
 
@@ -115,7 +121,7 @@ Result<std::unique_ptr<Table>> Table::create(const Options& options) {
 }
 
 Table::Table(Core* core) noexcept
-    : buckets_(core->buckets), line_count_(core->bucket_count * 2), seed_(core->seed), core_(core) {}
+    : buckets_(core->buckets), line_count_(core->bucket_count * lines_per_bucket), seed_(core->seed), core_(core) {}
 
 Table::~Table() { Core::abandon(core_); }
 
@@ -172,26 +178,24 @@ const Entry* Table::probe(ViewId view, std::string_view key, std::uint64_t hash,
   const detail::Match match = detail::locate(bucket(hash), core_->home(hash), view, key, hash, hazard);
   const Entry* entry = match.entry;
   if (entry != nullptr) {
-    if (Access::current(*entry, generation, now_ms) && (Access::saturated(*entry) || touch(match, now_ms))) return entry;
+    if (Access::current(*entry, generation, now_ms) && (Access::saturated(*entry) || touch(hash, match, now_ms))) return entry;
     reap(hash, match, generation, now_ms);
   }
   detail::clear(hazard);
   return nullptr;
 }
 
-bool Table::touch(const detail::Match& match, std::int64_t now_ms) noexcept {
+bool Table::touch(std::uint64_t hash, const detail::Match& match, std::int64_t now_ms) noexcept {
   const Entry& entry = *match.entry;
   if (Access::has_idle(entry)) {
     if (entry.expired(now_ms)) return false;
     Access::touch_idle(entry, now_ms);
   }
-  const std::uint8_t freq = Access::freq(entry);
-  if (freq < Access::freq_limit(entry)) Access::set_freq(entry, static_cast<std::uint8_t>(freq + 1));
+  core_->eviction.used(*core_, bucket_index(hash), match, hash);
   return true;
 }
 
-void Table::count_miss(std::uint64_t hash) noexcept { core_->sketch.add(hash); }
-void Table::count_hit(std::uint64_t hash) noexcept { core_->sketch.add(hash); }
+void Table::count_miss(std::uint64_t hash) noexcept { core_->eviction.missed(hash); }
 
 L1Stats Table::stats() const noexcept {
   const auto value = [](const std::atomic<std::uint64_t>& counter) { return counter.load(std::memory_order_relaxed); };
@@ -210,6 +214,8 @@ L1Stats Table::stats() const noexcept {
   s.refused_too_large = value(c.refused_too_large);
   s.refused_fence = value(c.refused_fence);
   s.promoted = value(c.promoted);
+  s.demoted = value(c.demoted);
+  s.crowded_out = value(c.crowded_out);
   s.not_promoted = value(c.not_promoted);
   return s;
 }

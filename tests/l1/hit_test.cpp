@@ -40,7 +40,6 @@ struct Hits {
       } else {
         t.table->visit(t.view, key, hash, 0, coarse_now_ms(), [&](const void*, const Entry&) { ++found; });
       }
-      if (sampled(16)) t.table->count_hit(hash);
     }
     return found;
   }

@@ -210,7 +210,7 @@ TEST_P(Parked, AThreadHeldAtAnyInstructionHoldsUpNobody) {
   // 0 holds nowhere and counts: the operation's length.
   const auto attempt = [&](std::uint64_t hold_at, bool& held) {
     Options o = small_options(32 << 10);
-    o.expected_entry_bytes = 64;  // more slots than entries fit: bytes are short, too
+    o.expected_entry_bytes = 128;
     Typed<Value> t(o);
     const auto keys = keys_of_one_bucket(t, 8);
     what.prepare(t, keys);

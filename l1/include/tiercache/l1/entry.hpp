@@ -19,15 +19,18 @@ namespace detail {
 struct EntryAccess;
 }
 
+/// Where the eviction policy counts an entry.
+enum class QueueOf : std::uint8_t { none, small, main };
+
 /// One cached entry: what a hit reads, the key, the value, and behind them what a hit does not read, in one allocation. Immutable
-/// once it is in the table, but for freq, flags, link and idle.
+/// once it is in the table, but for freq, flags, queue, link, idle and, by expire(), the expiry.
 ///
 ///      0        +8                +16
 ///      +-----------------+--------+----+----+
 ///    0 | hard_expiry_ms  | gener- | key|    |   hard_expiry_ms:48 | view:16, then u32 generation, u16 key_bytes, u16 shard
 ///      |   :48 | view:16 | ation  | by | sh |
 ///      +---+---+---+---+-+--------+----+----+
-///   16 |frq|grn|flg| 0 |                        u8 freq, u8 granules (0: allocated outside the arena), u8 flags, u8 reserved
+///   16 |frq|grn|flg|que|                        u8 freq, u8 granules (0: allocated outside the arena), u8 flags, u8 queue
 ///      +---+---+---+---+
 ///   20 | key bytes ... | padding | value ...    so that a key of 20 bytes and the first of its value share a line with the
 ///   header
@@ -116,7 +119,7 @@ class Entry {
   mutable std::atomic<std::uint8_t> freq_{0};
   std::uint8_t granules_ = 0;
   std::atomic<std::uint8_t> flags_{0};
-  [[maybe_unused]] std::uint8_t reserved_ = 0;
+  mutable std::atomic<QueueOf> queue_{QueueOf::none};
 };
 static_assert(sizeof(Entry) == Entry::header_bytes);
 
@@ -147,6 +150,7 @@ struct EntryAccess {
     if (now != old) word.store(now, std::memory_order_relaxed);
   }
   [[nodiscard]] static std::uint8_t freq(const Entry& entry) noexcept { return entry.freq_.load(std::memory_order_relaxed); }
+  [[nodiscard]] static std::atomic<QueueOf>& queue(const Entry& entry) noexcept { return entry.queue_; }
   static void set_freq(const Entry& entry, std::uint8_t freq) noexcept { entry.freq_.store(freq, std::memory_order_relaxed); }
 
   [[nodiscard]] static bool matches(const Entry& entry, std::uint16_t view, std::string_view key) noexcept {

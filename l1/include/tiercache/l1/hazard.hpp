@@ -129,14 +129,14 @@ struct Match {
   unsigned slot = 0;
 };
 
-/// Scans the bucket for the key, its home line first; leaves the hazard published when found. `home` is 0 or 8. Wait-free but for
-/// slots that others keep changing under it: each retry is another thread's finished operation. The hazard may stay set on a
-/// miss: clear it.
+/// Scans the bucket for the key, its home line first; leaves the hazard published when found. `home` is where it begins: 0, 8, 16
+/// or 24. Wait-free but for slots that others keep changing under it: each retry is another thread's finished operation. The
+/// hazard may stay set on a miss: clear it.
 [[nodiscard]] inline Match locate(const Bucket& bucket, unsigned home, std::uint16_t view, std::string_view key,
                                   std::uint64_t hash, HazardSlot& hazard) noexcept {
   const std::uint16_t tag = slot::tag_of_hash(hash);
-  unsigned line = home;
-  for (unsigned turn = 0; turn < 2; ++turn, line ^= words_per_line) {
+  for (unsigned turn = 0; turn < words_per_bucket; turn += words_per_line) {
+    const unsigned line = home ^ turn;
     for (unsigned mask = StdSync::match_tags(&bucket.words[line], tag); mask != 0; mask &= mask - 1) {
       const unsigned i = line + static_cast<unsigned>(std::countr_zero(mask));
       std::uint64_t word = bucket.words[i].load(std::memory_order_relaxed);

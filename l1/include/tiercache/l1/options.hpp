@@ -10,11 +10,18 @@ namespace tiercache::l1 {
 
 class Entry;
 
+/// How L1 chooses what to keep.
+enum class Policy : std::uint8_t {
+  adaptive,  ///< keeps what is asked for often or at short distances; resists scans and loops; tunes itself
+  lru,       ///< keeps what was used last, to within a thirtieth of the cache's turnover
+};
+
 struct Options {
   std::uint64_t capacity_bytes = 256ULL << 20;  ///< budget for everything; at least 32 KiB
-  std::uint32_t expected_entry_bytes = 256;     ///< sizes the table: capacity / this = expected entries; 32 .. 1 MiB
+  std::uint32_t expected_entry_bytes = 256;     ///< sizes the tables: key, value and 44 bytes, rounded up to 32; 32 .. 1 MiB
   std::uint64_t capacity_objects = 0;           ///< also limit the number of entries; 0: no limit
   std::uint64_t max_entry_bytes = 0;            ///< larger entries are refused; 0: an eighth of the capacity
+  Policy policy = Policy::adaptive;
   bool huge_pages = true;  ///< ask for pages of 2 MiB for tables and entries that are as large, where the system offers them
   /// Tells void entries (of a generation that is no longer in force) from others: those are reclaimed first. Called with a hazard
   /// on the entry, off the hit path, from any thread; must be quick, must not throw or call the table. Null: expiry alone counts.

@@ -154,9 +154,8 @@ class Table {
   /// Lock-free.
   bool erase(ViewId view, std::string_view key, std::uint64_t hash) noexcept;
 
-  /// Feed the frequency sketch. Wait-free. Hits: the caller passes one in 16 (see sampled()); saturated counters are not written.
+  /// To be told of a key that was asked for and not found: what is asked for often is kept. (Hits count themselves.) Wait-free.
   void count_miss(std::uint64_t hash) noexcept;
-  void count_hit(std::uint64_t hash) noexcept;
 
   /// Each number is exact, but they are not of one instant. Wait-free.
   [[nodiscard]] L1Stats stats() const noexcept;
@@ -181,9 +180,9 @@ class Table {
     detail::HazardSlot& hazard;
   };
 
-  /// The bucket is told by the 32 highest bits of the hash, the tag by the 16 lowest. Two lines a bucket.
+  /// The bucket is told by the 32 highest bits of the hash, the tag by the 16 lowest. Four lines a bucket.
   [[nodiscard]] std::uint64_t line_index(std::uint64_t hash) const noexcept { return ((hash >> 32) * line_count_) >> 32; }
-  [[nodiscard]] std::uint64_t bucket_index(std::uint64_t hash) const noexcept { return line_index(hash) / 2; }
+  [[nodiscard]] std::uint64_t bucket_index(std::uint64_t hash) const noexcept { return line_index(hash) / lines_per_bucket; }
   [[nodiscard]] Bucket& bucket(std::uint64_t hash) const noexcept { return buckets_[bucket_index(hash)]; }
   [[nodiscard]] const StdSync::atomic<std::uint64_t>* home_line(std::uint64_t hash) const noexcept {
     return buckets_->words + line_index(hash) * words_per_line;
@@ -195,7 +194,7 @@ class Table {
   [[nodiscard]] const Entry* probe(ViewId view, std::string_view key, std::uint64_t hash, std::uint32_t generation,
                                    std::int64_t now_ms, detail::HazardSlot& hazard) noexcept;
   /// What a hit that is not yet known to be hot writes. False: the entry's idle ttl has passed.
-  [[nodiscard]] bool touch(const detail::Match& match, std::int64_t now_ms) noexcept;
+  [[nodiscard]] bool touch(std::uint64_t hash, const detail::Match& match, std::int64_t now_ms) noexcept;
   /// Unlinks a void entry on which the caller holds a hazard, unless it is of a newer generation than the caller's.
   void reap(std::uint64_t hash, const detail::Match& match, std::uint32_t generation, std::int64_t now_ms) noexcept;
 

@@ -99,8 +99,10 @@ struct L1Stats {
   std::uint64_t refused_no_room = 0;  ///< puts and fills refused: nothing could be freed
   std::uint64_t refused_too_large = 0;
   std::uint64_t refused_fence = 0;  ///< fills refused: the key was invalidated since the ticket
-  std::uint64_t promoted = 0;       ///< fills that L1 kept
-  std::uint64_t not_promoted = 0;   ///< fills that were not hot enough against the victim
+  std::uint64_t promoted = 0;       ///< entries that moved from the small queue of newcomers to the main queue
+  std::uint64_t demoted = 0;        ///< evictions from the main queue
+  std::uint64_t not_promoted = 0;   ///< fills refused: so large that what they would drive out was asked for more often
+  std::uint64_t crowded_out = 0;    ///< evictions because a bucket was full, not the cache
 };
 
 struct ViewStats {
