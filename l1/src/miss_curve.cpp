@@ -13,7 +13,7 @@ bool MissCurve::create(const ProfileOptions& options) noexcept {
   threshold_max_ = static_cast<std::uint64_t>(std::clamp(options.rate_max, 1e-9, 1.0) * 4294967296.0);
   threshold_ = threshold_max_;
   line_.reset(new (std::nothrow) Position[positions_]());
-  tree_.reset(new (std::nothrow) std::uint64_t[positions_]());
+  sums_.reset(new (std::nothrow) std::uint64_t[blocks(positions_)]());
   index_.reset(new (std::nothrow) std::uint32_t[positions_]());
   for (std::size_t i = 0; i < sizes; ++i) {
     edges_[i] = static_cast<double>(options.capacity_bytes) * std::exp2((static_cast<double>(i) - 32) / 8);
@@ -22,7 +22,7 @@ bool MissCurve::create(const ProfileOptions& options) noexcept {
   accesses_ = options.accesses;
   accesses_context_ = options.accesses_context;
   if (accesses_ != nullptr) accesses_seen_ = accesses_(accesses_context_);
-  return line_ != nullptr && tree_ != nullptr && index_ != nullptr;
+  return line_ != nullptr && sums_ != nullptr && index_ != nullptr;
 }
 
 std::uint32_t* MissCurve::look_up(std::uint64_t hash) noexcept {
@@ -33,25 +33,24 @@ std::uint32_t* MissCurve::look_up(std::uint64_t hash) noexcept {
   }
 }
 
-void MissCurve::add_bytes(std::uint32_t position, std::uint64_t difference) noexcept {
-  bytes_ += difference;
-  for (std::uint32_t i = position + 1; i <= positions_; i += i & (0U - i)) tree_[i - 1] += difference;
-}
-
 std::uint64_t MissCurve::bytes_after(std::uint32_t position) const noexcept {
-  std::uint64_t up_to = 0;
-  for (std::uint32_t i = position + 1; i != 0; i &= i - 1) up_to += tree_[i - 1];
-  return bytes_ - up_to;
+  const unsigned shift = block_shift(positions_);
+  const std::uint32_t block = position >> shift;
+  std::uint64_t sum = 0;
+  // Nothing lies at or past next_.
+  for (std::uint32_t i = position + 1, end = std::min((block + 1) << shift, next_); i < end; ++i) sum += line_[i].bytes;
+  for (std::uint32_t i = block + 1; i << shift < next_; ++i) sum += sums_[i];
+  return sum;
 }
 
 void MissCurve::vacate(std::uint32_t position) noexcept {
-  add_bytes(position, std::uint64_t{0} - line_[position].bytes);
+  sums_[position >> block_shift(positions_)] -= line_[position].bytes;
   line_[position] = {};
 }
 
 void MissCurve::append(std::uint32_t* indexed, std::uint64_t hash, std::uint32_t bytes) noexcept {
   line_[next_] = {hash, bytes, live};
-  add_bytes(next_, bytes);
+  sums_[next_ >> block_shift(positions_)] += bytes;
   *indexed = ++next_;
 }
 
@@ -102,7 +101,9 @@ void MissCurve::resize(std::uint64_t hash, std::uint32_t bytes) noexcept {
   const std::uint32_t indexed = *look_up(hash);
   if (indexed == 0 || line_[indexed - 1].state != live) return;
   average_bytes_ += (bytes - average_bytes_) / 256;
-  add_bytes(indexed - 1, std::uint64_t{bytes} - line_[indexed - 1].bytes);
+  std::uint64_t& sum = sums_[(indexed - 1) >> block_shift(positions_)];
+  sum -= line_[indexed - 1].bytes;
+  sum += bytes;
   line_[indexed - 1].bytes = bytes;
 }
 
@@ -154,15 +155,11 @@ void MissCurve::rebuild() noexcept {
   if (keys_ < samples_max_ / 4) threshold_ = std::clamp<std::uint64_t>(2 * threshold_, 1, threshold_max_);
   std::fill(line_.get() + next_, line_.get() + positions_, Position{});
 
-  bytes_ = 0;
-  std::fill_n(tree_.get(), positions_, 0);
+  std::fill_n(sums_.get(), blocks(positions_), 0);
   std::fill_n(index_.get(), positions_, 0);
-  for (std::uint32_t i = 1; i <= positions_; ++i) {
-    tree_[i - 1] += line_[i - 1].bytes;
-    bytes_ += line_[i - 1].bytes;
-    const std::uint32_t parent = i + (i & (0U - i));
-    if (parent <= positions_) tree_[parent - 1] += tree_[i - 1];
-    if (i <= next_) *look_up(line_[i - 1].hash) = i;
+  for (std::uint32_t i = 0; i < next_; ++i) {
+    sums_[i >> block_shift(positions_)] += line_[i].bytes;
+    *look_up(line_[i].hash) = i + 1;
   }
   // What was counted stays comparable to what will be.
   if (threshold_ != before) scale(static_cast<double>(threshold_) / static_cast<double>(before));

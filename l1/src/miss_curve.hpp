@@ -4,6 +4,7 @@
 #include <tiercache/l1/profile.hpp>
 
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -13,8 +14,8 @@ namespace tiercache::l1 {
 
 /// The sampled LRU stack and the histogram of reuse distances (see Profile). Not thread-safe.
 ///
-/// Each sampled key lies at the position of its last access in a line of 2 x samples_max positions; a Fenwick tree over the
-/// positions' bytes gives the bytes accessed since. When the line or the index is full it is rebuilt: the keys are packed
+/// Each sampled key lies at the position of its last access in a line of 2 x samples_max positions; sums over blocks of the line
+/// give the bytes accessed since. When the line or the index is full it is rebuilt: the keys are packed
 /// together, those are dropped that no size of the curve would still hold (their next access is a miss either way), and the
 /// threshold is lowered while more than three quarters of the room is taken. It is raised when less than a quarter is:
 /// the keys it adds have no past, so for a while the curve is too low, until that is forgotten. Rejected: dropping the key of
@@ -23,8 +24,9 @@ class MissCurve {
  public:
   static constexpr std::size_t sizes = 65;
 
-  static constexpr std::uint64_t bytes_needed(std::uint64_t samples_max) noexcept {
-    return 2 * samples_max * (sizeof(Position) + sizeof(std::uint64_t) + sizeof(std::uint32_t));
+  static constexpr std::uint64_t bytes_needed(std::uint32_t samples_max) noexcept {
+    return 2 * std::uint64_t{samples_max} * (sizeof(Position) + sizeof(std::uint32_t)) +
+           blocks(2 * samples_max) * sizeof(std::uint64_t);
   }
   /// options.samples_max: a power of two. False: no memory.
   [[nodiscard]] bool create(const ProfileOptions& options) noexcept;
@@ -53,11 +55,16 @@ class MissCurve {
   static constexpr std::uint32_t live = 1;
   static constexpr std::uint32_t removed = 2;  // known, but the next access is a miss
 
+  /// About the square root, so that a sum over blocks and one within a block cost the same.
+  static constexpr unsigned block_shift(std::uint32_t positions) noexcept {
+    return static_cast<unsigned>(std::bit_width(positions)) / 2;
+  }
+  static constexpr std::uint32_t blocks(std::uint32_t positions) noexcept { return positions >> block_shift(positions); }
+
   [[nodiscard]] std::uint32_t* look_up(std::uint64_t hash) noexcept;
   void append(std::uint32_t* indexed, std::uint64_t hash, std::uint32_t bytes) noexcept;
   void vacate(std::uint32_t position) noexcept;
   [[nodiscard]] std::uint64_t bytes_after(std::uint32_t position) const noexcept;
-  void add_bytes(std::uint32_t position, std::uint64_t difference) noexcept;
   void count(double distance, double times) noexcept;
   void settle() noexcept;
   void scale(double factor) noexcept;
@@ -69,11 +76,10 @@ class MissCurve {
   std::uint64_t threshold_ = 0;
   std::uint64_t threshold_max_ = 0;
   std::unique_ptr<Position[]> line_;
-  std::unique_ptr<std::uint64_t[]> tree_;   // Fenwick, modulo 2^64
+  std::unique_ptr<std::uint64_t[]> sums_;   // of the blocks' bytes
   std::unique_ptr<std::uint32_t[]> index_;  // 1 + position; linear probing, never emptied but by rebuild()
   std::uint32_t next_ = 0;
   std::uint32_t keys_ = 0;  // in the index
-  std::uint64_t bytes_ = 0;
   double average_bytes_ = 256;
 
   std::array<double, sizes> edges_{};

@@ -113,7 +113,7 @@ bool Profile::create(const ProfileOptions& options) noexcept {
       return sizeof(State) + stripes * sizeof(Stripe) + HotKeys::bytes_needed(sets) + MissCurve::bytes_needed(samples);
     }
   };
-  Shape shape{std::bit_floor(std::clamp(options.samples_max, 256U, 1U << 20)), 16, 64};
+  Shape shape{std::bit_floor(std::clamp(options.samples_max, 256U, 1U << 16)), 16, 64};
   while (shape.bytes() > memory) {
     if (shape.samples == 256 && shape.stripes == 4) return true;
     shape.samples = std::max(shape.samples / 2, 256U);
