@@ -2,7 +2,6 @@
 #include "hot_keys.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <new>
 
 namespace tiercache::l1 {
@@ -10,9 +9,6 @@ namespace tiercache::l1 {
 bool HotKeys::create(std::uint32_t sets, std::uint32_t half_life) noexcept {
   sets_ = sets;
   half_life_ = std::max(half_life, 1U);
-  for (std::size_t i = 0; i < wear_.size(); ++i) {
-    wear_[i] = static_cast<std::uint32_t>(4294967295.0 * std::pow(1.08, -static_cast<double>(i)));
-  }
   counted_.reset(new (std::nothrow) Counted[std::size_t{sets} * ways]());
   return counted_ != nullptr;
 }
@@ -28,12 +24,6 @@ void HotKeys::add(const HitSample& hit) noexcept {
       return;
     }
     if (c->count < least->count) least = c;
-  }
-  random_ ^= random_ << 13;
-  random_ ^= random_ >> 7;
-  random_ ^= random_ << 17;
-  if (least->count != 0 && (least->count >= wear_.size() || static_cast<std::uint32_t>(random_ >> 32) > wear_[least->count])) {
-    return;
   }
   if (least->count > 1) {
     --least->count;

@@ -100,6 +100,8 @@ TEST(MemoryFiles, InAContainerTheInnerFoldersAreMissing) {
   m.write("proc/self/cgroup", "0::/\n");
   EXPECT_EQ(m.read().limit_bytes, 500'000U);
   m.write("proc/self/cgroup", "0::/../../other\n");
+  m.write("memory.max", "10\n");
+  m.write("memory.current", "1000000\n");
   EXPECT_EQ(m.read().limit_bytes, 500'000U);
 }
 

@@ -206,6 +206,20 @@ TEST(MissCurve, CountsAHotKeyWhetherOrNotItIsSampled) {
   }
 }
 
+TEST(MissCurve, CountsRepeatedAccessesAlsoWithoutTheOwnersTotal) {
+  const std::uint64_t seed = test_seed();
+  Profile profile;
+  ProfileOptions o;
+  o.capacity_bytes = 8 << 20;
+  o.rate_max = 1;
+  ASSERT_TRUE(profile.create(o));
+  for (std::uint64_t i = 0; i < 100'000; ++i) {
+    const bool hot = i % 4 != 0;
+    profile.found(0, "k", mix64((hot ? 1 : 1000 + i % 2000) ^ seed), hot ? 100 : 64 << 10);  // the others are a loop of 32 MiB
+  }
+  EXPECT_NEAR(profile.miss_curve().at(0).hit_ratio, 0.75, 0.02);
+}
+
 TEST(MissCurve, AKeyThatIsRemovedMissesAtAnySize) {
   const std::uint64_t seed = test_seed();
   Watched w(seed, 400'000, 1);
@@ -260,6 +274,10 @@ TEST(HotKeys, AreTheTrueTopOfAZipfStream) {
   unsigned found = 0;
   for (unsigned i = 0; i < 10; ++i) found += static_cast<unsigned>(top.count("key:" + std::to_string(i)));
   EXPECT_GE(found, 9U);
+  unsigned of_64 = 0;
+  const std::set<std::string> top_64 = p.top(64);
+  for (unsigned i = 0; i < 64; ++i) of_64 += static_cast<unsigned>(top_64.count("key:" + std::to_string(i)));
+  EXPECT_GE(of_64, 54U);
   const auto heats = p.profile.hottest(64);
   ASSERT_EQ(heats.size(), 64U);
   EXPECT_EQ(heats[0].key, "key:0");

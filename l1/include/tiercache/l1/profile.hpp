@@ -11,7 +11,9 @@
 namespace tiercache::l1 {
 
 struct ProfileOptions {
-  std::uint64_t capacity_bytes = 0;    ///< the middle of the curve, which goes from a 16th of it to 16 times it
+  /// What the entries may take: the middle of the curve, which goes from a 16th of it to 16 times it. A table that is resized
+  /// later keeps its curve: sizes are absolute.
+  std::uint64_t capacity_bytes = 0;
   std::uint64_t memory_max_bytes = 0;  ///< what the profile itself may take; 0: a 64th of the capacity
   std::uint32_t samples_max = 8192;    ///< sampled keys of the curve; fewer where the memory does not do
   double rate_max = 1.0 / 128;         ///< at most this share of all keys is sampled; each sampled access costs about 0.1 us
@@ -72,8 +74,8 @@ extern thread_local constinit ThreadSampling tls_sampling;
 /// The curve is SHARDS (Waldspurger et al., FAST 2015): of all keys, those whose hash is below a threshold are followed, with
 /// their reuse distances in bytes; the threshold sinks and rises so that the sampled keys fit in fixed memory. It models LRU: an
 /// estimate, above all of how the ratio changes with the capacity; the policy that ships does better. Entries' bytes alone are
-/// modelled, expiry is not. The hottest keys come from a random sample of each thread's hits, counted with exponential decay
-/// (HeavyGuardian: Yang et al., KDD 2018). Both forget exponentially, so they follow the workload.
+/// modelled, expiry is not. The hottest keys come from a random sample of each thread's hits, counted in fixed memory with
+/// exponential decay (Misra and Gries 1982). Both forget, so they follow the workload.
 ///
 /// The feed is wait-free, allocates nothing, makes no system call and may lose samples when several threads bring more than is
 /// processed. A call that is not sampled reads one line that is written seldom and writes the thread's own memory only. A sampled
