@@ -211,7 +211,7 @@ Case any_case(std::mt19937_64& random) {
   c.configured = 1 + (random() >> (random() % 44 + 20));
   c.now = random() % 8 == 0 ? random() : random() % (c.configured + 1);
   if (random() % 4 != 0) {
-    c.reading.limit_bytes = random() >> (random() % 64);
+    c.reading.limit_bytes = random() >> (1 + random() % 63);
     c.reading.used_bytes =
         random() % 8 == 0 ? random() : static_cast<std::uint64_t>(static_cast<double>(c.reading.limit_bytes) * share(0, 1.1));
   }
