@@ -25,9 +25,10 @@ struct Marked {
 
 /// One bucket of a table, and what an operation on it needs and leaves behind. keys[0] is the key operated on.
 struct Scene {
-  explicit Scene(Typed<Marked>& table, const char* first = "0") : t(table) {
+  /// `count` keys of the bucket of `first`; by default more than a bucket holds.
+  explicit Scene(Typed<Marked>& table, const char* first = "0", std::size_t count = 20) : t(table) {
     const std::uint64_t bucket = t.ticket(first).bucket;
-    for (std::uint64_t i = 0; keys.size() < 20; ++i) {  // more than a bucket holds
+    for (std::uint64_t i = 0; keys.size() < count; ++i) {
       std::string key = i == 0 ? first : std::to_string(i);
       if (t.ticket(key).bucket == bucket) keys.push_back(std::move(key));
     }
@@ -78,10 +79,12 @@ struct Scene {
     for (unsigned i = 0; i < 16; ++i) put_load();
     t.table->drain();
   }
-  /// The next entry that is retired makes a scan due: as many puts over as it takes to see two scans, less one.
+  /// The next entry that is retired makes a scan due: as many puts over as it takes to see some scans, less one. (Bounded: where
+  /// other threads are held in a scan for ever, one may be due at each put.)
   void make_reclaim_due() {
     std::uint64_t last = 0, peak = 0;
-    for (unsigned scans = 0; scans < 3 || t.table->stats().retired_bytes < peak;) {
+    unsigned puts = 0;
+    for (unsigned scans = 0; (scans < 3 || t.table->stats().retired_bytes < peak) && puts < 2000; ++puts) {
       put(1, before);
       const std::uint64_t retired = t.table->stats().retired_bytes;
       if (retired < last) {
