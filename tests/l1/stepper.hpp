@@ -124,6 +124,7 @@ class Stepper {
   Event start(const Plan& plan, const std::function<void()>& before, const std::function<void()>& stepped) {
     plan_ = plan;
     count_ = 0;
+    outside_ = 0;
     begun_ = false;
     stuck_ = false;
     before_ = &before;
@@ -143,6 +144,8 @@ class Stepper {
 
   /// Our instructions so far, in this job.
   [[nodiscard]] std::uint64_t count() const noexcept { return count_; }
+  /// Those of others: libc, the vdso.
+  [[nodiscard]] std::uint64_t outside() const noexcept { return outside_; }
   /// Held for longer than the plan's patience: the controller was kept from finishing until the thread was let go on.
   [[nodiscard]] bool stuck() const noexcept { return stuck_; }
   /// Where it is held, from the beginning of the text: what addr2line takes for a position-independent executable.
@@ -183,7 +186,11 @@ class Stepper {
     const int saved_errno = errno;
     greg_t* registers = static_cast<ucontext_t*>(context)->uc_mcontext.gregs;
     const std::uintptr_t at = static_cast<std::uintptr_t>(registers[REG_RIP]) - text_begin();
-    if (current != nullptr && at < text_size() && !current->step(at)) registers[REG_EFL] &= ~trap_flag;
+    if (current == nullptr || at >= text_size()) {
+      if (current != nullptr) ++current->outside_;
+    } else if (!current->step(at)) {
+      registers[REG_EFL] &= ~trap_flag;
+    }
     errno = saved_errno;
   }
 
@@ -218,6 +225,7 @@ class Stepper {
   const std::function<void()>* before_ = nullptr;
   const std::function<void()>* stepped_ = nullptr;
   std::uint64_t count_ = 0;
+  std::uint64_t outside_ = 0;
   std::uintptr_t held_at_ = 0;
   bool begun_ = false;
   bool stuck_ = false;
