@@ -219,7 +219,10 @@ TEST(Killed, ThreadsThatNeverResumeLeaveOthersCorrectAndMemoryBounded) {
     std::fflush(stdout);
     const pid_t pid = fork();
     ASSERT_GE(pid, 0);
-    if (pid == 0) child(seed + run, operations);
+    if (pid == 0) {
+      alarm(240);  // one that hangs ends by this signal
+      child(seed + run, operations);
+    }
     int status = 0;
     ASSERT_EQ(waitpid(pid, &status, 0), pid);
     ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << "run " << run << " of seed " << seed << ", status " << status;
