@@ -49,6 +49,7 @@ class Pair {
       attempt();
       idle = coverage_.missing() < missing ? 0 : idle + 1;
     }
+    if (failed_) return;
     EXPECT_EQ(coverage_.missing(), 0U) << "of " << coverage_.addresses() << " addresses, " << what();
   }
   void isolated(std::uint64_t first, std::uint64_t stride) {
