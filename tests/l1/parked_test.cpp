@@ -117,7 +117,7 @@ TEST_P(Parked, AThreadHeldAnywhereHoldsUpNobody) {
     ASSERT_FALSE(pair.failed());
     const std::uint64_t before = pair.stops();
     EXPECT_GE(before, pair.addresses());
-    const std::uint64_t stride = stress() ? 1 : pair.length() / 16 + 1;
+    const std::uint64_t stride = stress() ? 1 : pair.length() / 8 + 1;
     pair.isolated(1 + seed % stride, stride);
     ASSERT_FALSE(pair.failed());
     pass_stops += before;
