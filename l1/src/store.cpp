@@ -119,9 +119,19 @@ PutStatus Core::link(Bucket& bucket, ViewId view, std::string_view key, std::uin
 PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, void* value, const EntryMeta& meta,
                       const Ticket* ticket, Pin* pin) noexcept {
   Bucket& bucket = buckets[bucket_index(hash)];
-  if (ticket != nullptr && fenced(*ticket, hash, bucket.control.load(StdSync::acquire))) {
-    Counters::one(counters.refused_fence);
-    return PutStatus::fenced;
+  if (ticket != nullptr) {
+    const std::uint64_t seen = bucket.control.load(StdSync::acquire);
+    if (fenced(*ticket, hash, seen)) {
+      // While an install is pending no tickets are given. Whoever began it may have stopped: finish it, or no fill would get into
+      // this bucket again until a put or an erase passes.
+      detail::Record* own = control::op(seen) != 0 ? detail::this_record() : nullptr;
+      if (own != nullptr) {
+        Op op(*this, own->hazards);
+        static_cast<void>(BucketKernel::settled(bucket, op));
+      }
+      Counters::one(counters.refused_fence);
+      return PutStatus::fenced;
+    }
   }
   const TypeOps& type = *ops(view);
   if (key.size() > max_key_bytes) {
