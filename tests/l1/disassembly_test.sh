@@ -60,7 +60,7 @@ echo "library: $symbols references, $functions functions of operations: no lock,
 # --- what a hit executes -----------------------------------------------------------------------------------------------------
 
 "$objdump" -d --no-show-raw-insn -C "$tracer" >"$work/code"
-base="$("$objdump" -t "$tracer" | awk '$NF == "__executable_start" { print $1; exit }')"
+base="$("$objdump" -t "$tracer" | awk '$NF == "__executable_start" { print $1 }')"
 
 allowed_calls='<(XXH|tiercache::local_hash|tiercache::l1::Table::(find|visit|probe|bucket|hash)|tiercache::l1::detail::locate)'
 
