@@ -92,6 +92,27 @@ void Arena::free(void* memory, unsigned granules) noexcept {
   taken_[granule / block_granules].fetch_and(~(run(granules) << (granule % block_granules)), std::memory_order_release);  // (19)
 }
 
+void Arena::trim() noexcept {
+  constexpr std::uint64_t together = 64 * 1024 / block_bytes;  // fewer, larger calls
+  for (std::uint64_t block = 0; block + together <= blocks_; block += together) {
+    std::uint64_t own = 0;
+    for (; own < together; ++own) {
+      std::uint64_t free_word = 0;
+      // As (18): the whole block, so that nobody takes of it meanwhile.
+      if (!taken_[block + own].compare_exchange_strong(free_word, ~std::uint64_t{0}, std::memory_order_acquire,
+                                                       std::memory_order_relaxed)) {
+        break;
+      }
+    }
+    if (own == together) {
+      ASAN_UNPOISON_MEMORY_REGION(base_ + block * block_bytes, together * block_bytes);
+      Pages::discard(base_ + block * block_bytes, together * block_bytes);
+      ASAN_POISON_MEMORY_REGION(base_ + block * block_bytes, together * block_bytes);
+    }
+    for (std::uint64_t i = 0; i < own; ++i) taken_[block + i].store(0, std::memory_order_release);  // (19)
+  }
+}
+
 std::uint64_t Arena::granules_taken() const noexcept {
   std::uint64_t sum = 0;
   for (std::uint64_t i = 0; i < blocks_; ++i) {

@@ -32,6 +32,9 @@ class Arena {
   [[nodiscard]] void* allocate(unsigned granules, std::uint32_t stripe) noexcept;
   void free(void* memory, unsigned granules) noexcept;
 
+  /// Gives free pages back to the system. O(blocks); others go on, but for the blocks it looks at just then.
+  void trim() noexcept;
+
   [[nodiscard]] std::uint64_t table_bytes() const noexcept { return blocks_ * sizeof(std::uint64_t); }
   [[nodiscard]] std::uint64_t granules_taken() const noexcept;
   /// True when all these granules are marked taken. For validate().

@@ -16,7 +16,10 @@ constexpr unsigned lru_refreshes = 32;  // times in a turnover that a hit renews
 
 // Bounds of work.
 constexpr unsigned hand_steps_max = 96;
-constexpr unsigned pops_max = 64;    // positions of the small queue that turn out to mean nothing
+constexpr unsigned pops_max = 64;  // positions of the small queue that turn out to mean nothing
+constexpr std::uint64_t coldest_buckets = 256;
+constexpr unsigned quota_buckets = 64;
+constexpr unsigned quota_evictions = 64;
 constexpr unsigned sweep_more = 16;  // slots looked at by one store while void entries are found
 
 [[nodiscard]] bool old_enough(std::uint32_t age, std::uint64_t mean_age) noexcept {
@@ -324,6 +327,29 @@ bool Eviction::earns(Work& work, std::uint64_t hash) noexcept {
   return more;
 }
 
+/// The least used, of those the oldest, of a view's entries in the next bucket that has any. False: none near.
+bool Eviction::evict_of_view(Work& work, std::uint16_t view) noexcept {
+  for (unsigned n = 0; n < quota_buckets; ++n) {
+    const std::uint64_t index = quota_hand_.fetch_add(1, std::memory_order_relaxed) % work.core.bucket_count;
+    unsigned worst = words_per_bucket;
+    std::uint64_t worst_rank = 0;
+    Held held;
+    for (unsigned i = 0; i < words_per_bucket; i = next_slot(i)) {
+      if (!hold(work, work.op.other_hazard(), index, i, held) || held.entry->view() != view) continue;
+      const std::uint64_t spare = std::uint64_t{16} - Access::freq(*held.entry);
+      const std::uint64_t rank = (spare << 32) | age(index, i);
+      if (rank <= worst_rank) continue;
+      worst_rank = rank;
+      worst = i;
+    }
+    if (worst != words_per_bucket && hold(work, work.op.other_hazard(), index, worst, held) && held.entry->view() == view &&
+        drop(work, held, work.core.is_void(*held.entry, work.now_ms))) {
+      return true;
+    }
+  }
+  return false;
+}
+
 Room Eviction::make_room(Core& core, Op& op, std::uint64_t bytes, Newcomer& newcomer) noexcept {
   Budget& budget = core.budget;
   Work work{core, op, core.options.now_ms()};
@@ -355,6 +381,15 @@ Room Eviction::make_room(Core& core, Op& op, std::uint64_t bytes, Newcomer& newc
     count(newcomer.queue, weighs);
   };
 
+  // A view over its quota makes room among its own.
+  const Core::ViewPart& part = core.part(newcomer.view);
+  if (const std::uint64_t quota = part.quota.load(std::memory_order_relaxed); quota != 0 && newcomer.fresh) {
+    for (unsigned n = 0; part.bytes.load(std::memory_order_relaxed) + bytes > quota; ++n) {
+      if (n == quota_evictions || bytes > quota || !evict_of_view(work, newcomer.view)) return done(Room::none);
+      if (core.reclaim_due()) core.reclaim();
+    }
+    work.freed = 0;
+  }
   if (fits()) {
     if (newcomer.fresh && adaptive) newcomer.queue = main_below_target(core, weighs) ? QueueOf::main : QueueOf::small;
     count_it();
@@ -440,6 +475,43 @@ bool Eviction::displaces(const Core& core, const Held& held, const Newcomer& new
   const auto came = ghost_.age(newcomer.hash, now());
   return (came && policy::returns(sketch_, {newcomer.hash, *came}, victim, core.budget.objects())) ||
          policy::replaces(sketch_, {newcomer.hash, 0}, false, victim);
+}
+
+void Eviction::shrink(Core& core, Op& op) noexcept {
+  Work work{core, op, core.options.now_ms()};
+  const Newcomer nobody;
+  std::uint64_t idle = 0;
+  while (core.budget.live() > live_max_.load(std::memory_order_relaxed) && idle <= 64 + core.bucket_count) {
+    const std::uint64_t before = core.budget.objects();
+    work.freed = 0;
+    static_cast<void>(evict_one(work, nobody));
+    idle = core.budget.objects() >= before && work.freed == 0 ? idle + 1 : 0;
+    if (core.reclaim_due()) core.reclaim();
+  }
+  op.unprotect();
+  detail::clear(op.key_hazard());
+}
+
+std::vector<KeyAge> Eviction::coldest(Core& core, std::uint32_t k) {
+  std::vector<KeyAge> all;
+  detail::Record* record = detail::this_record();
+  if (record == nullptr || k == 0) return all;
+  Op op(core, record->hazards);
+  Work work{core, op, core.options.now_ms()};
+  const std::uint64_t from = hand_.load(std::memory_order_relaxed);
+  for (std::uint64_t n = 0; n < std::min<std::uint64_t>(core.bucket_count, coldest_buckets); ++n) {
+    const std::uint64_t index = (from + n) % core.bucket_count;
+    Held held;
+    for (unsigned i = 0; i < words_per_bucket; i = next_slot(i)) {
+      if (!hold(work, op.other_hazard(), index, i, held) || core.is_void(*held.entry, work.now_ms)) continue;
+      all.push_back(
+          {held.entry->view(), std::string(held.entry->key()), core.cost(*held.entry), Access::freq(*held.entry), age(index, i)});
+    }
+  }
+  std::sort(all.begin(), all.end(),
+            [](const KeyAge& a, const KeyAge& b) { return a.uses != b.uses ? a.uses < b.uses : a.arrivals > b.arrivals; });
+  if (all.size() > k) all.resize(k);
+  return all;
 }
 
 void Eviction::adapt(std::uint64_t entries) noexcept {

@@ -13,9 +13,11 @@
 
 #include <tiercache/l1/hazard.hpp>
 #include <tiercache/l1/options.hpp>
+#include <tiercache/l1/table.hpp>
 
 #include <atomic>
 #include <cstdint>
+#include <vector>
 
 namespace tiercache::l1 {
 
@@ -27,6 +29,7 @@ enum class Room : std::uint8_t { made, not_hot, none };
 /// What is about to be stored.
 struct Newcomer {
   std::uint64_t hash = 0;
+  std::uint16_t view = 0;
   bool fresh = true;              ///< the key is not there
   bool has_to_earn = false;       ///< a fill: may be refused when it is so large that many others would have to go
   QueueOf queue = QueueOf::main;  ///< answered by make_room(): where it shall lie
@@ -78,6 +81,10 @@ class Eviction {
   void given_up(const Newcomer& newcomer) noexcept { count(newcomer.queue, 0 - newcomer.weight); }
   void linked(std::uint64_t bucket, unsigned slot, const Newcomer& newcomer, bool replaced) noexcept;
   void left(const Core& core, const Entry& entry) noexcept;
+
+  /// Evicts until the budget fits its capacity, or nothing more goes.
+  void shrink(Core& core, Op& op) noexcept;
+  [[nodiscard]] std::vector<KeyAge> coldest(Core& core, std::uint32_t k);
 
   [[nodiscard]] std::uint32_t estimate(std::uint64_t hash) const noexcept { return sketch_.estimate(hash); }
   [[nodiscard]] double small_share() const noexcept { return policy_ == Policy::adaptive ? shadows_.share() : 0; }
@@ -144,6 +151,7 @@ class Eviction {
   /// False: the newcomer itself would be the next to go.
   [[nodiscard]] bool evict_one(Work& work, const Newcomer& newcomer) noexcept;
   void sweep(Work& work) noexcept;
+  [[nodiscard]] bool evict_of_view(Work& work, std::uint16_t view) noexcept;
   [[nodiscard]] bool displaces(const Core& core, const Held& held, const Newcomer& newcomer) const noexcept;
   [[nodiscard]] bool earns(Work& work, std::uint64_t hash) noexcept;
 
@@ -162,6 +170,7 @@ class Eviction {
   std::atomic<std::uint64_t> victim_{0};    // 1 + its position; 0: none
   std::atomic<std::uint64_t> mean_age_{0};  // of what the hand met, in 1/64 ticks
   std::atomic<std::uint64_t> sweep_{0};
+  std::atomic<std::uint64_t> quota_hand_{0};
 };
 
 }  // namespace tiercache::l1

@@ -52,6 +52,7 @@ void Core::push_retired(Entry* first, Entry* last) noexcept {
 
 void Core::retire(Entry* entry) noexcept {
   eviction.left(*this, *entry);
+  count_for_view(*entry, ~std::uint64_t{0});
   Access::set_retired(*entry);  // before the scan that may free it: see (13)
   budget.retire(cost(*entry));
   push_retired(entry, entry);
@@ -79,8 +80,6 @@ bool Core::reclaim() noexcept {
   bool freed = false;
   Entry* kept = nullptr;
   Entry* kept_last = nullptr;
-  std::uint64_t kept_bytes = 0;
-  std::uint64_t kept_count = 0;
   while (list != nullptr) {
     Entry* entry = list;
     list = Access::next(*entry);
@@ -89,8 +88,6 @@ bool Core::reclaim() noexcept {
       Access::set_next(*entry, kept);
       kept = entry;
       if (kept_last == nullptr) kept_last = entry;
-      kept_bytes += bytes;
-      ++kept_count;
       continue;
     }
     ops(entry->view())->destroy(const_cast<void*>(entry->value()));
@@ -98,8 +95,10 @@ bool Core::reclaim() noexcept {
     budget.release_retired(bytes);
     freed = true;
   }
-  left_bytes.store(kept_bytes, std::memory_order_relaxed);
-  left_count.store(kept_count, std::memory_order_relaxed);
+  // All that is retired now counts as looked at: what is pinned, and what other threads have taken. A thread that is stopped with
+  // its batch must not make every later call scan.
+  left_bytes.store(budget.retired(), std::memory_order_relaxed);
+  left_count.store(budget.retired_count(), std::memory_order_relaxed);
   if (kept != nullptr) push_retired(kept, kept_last);
   return freed;
 }

@@ -77,6 +77,14 @@ Entry* Core::allocate(Sizes& s, const TypeOps& type) noexcept {
   return nullptr;
 }
 
+bool Core::Expectation::met(const Core& core, const Entry* present, std::uint32_t generation,
+                            std::int64_t now_ms) const noexcept {
+  if (when == When::same) return present != nullptr && present == same;
+  // A void entry is absent.
+  const bool there = present != nullptr && present->generation() == generation && !core.is_void(*present, now_ms);
+  return when == When::always || there == (when == When::present);
+}
+
 bool Core::fenced(const Ticket& ticket, std::uint64_t hash, std::uint64_t control_word) const noexcept {
 #ifdef TIERCACHE_LAB
   if (lab::ablated(lab::Remedy::fence)) return false;
@@ -84,9 +92,10 @@ bool Core::fenced(const Ticket& ticket, std::uint64_t hash, std::uint64_t contro
   return ticket.bucket != bucket_index(hash) || ticket.fence != control::fence(control_word);
 }
 
-PutStatus Core::link(Bucket& bucket, ViewId view, std::string_view key, std::uint64_t hash, Entry* entry, const Ticket* ticket,
-                     Newcomer& newcomer, detail::Record& record, Op& op) noexcept {
+PutStatus Core::link(Bucket& bucket, ViewId view, std::string_view key, std::uint64_t hash, Entry* entry,
+                     const Expectation& expectation, Newcomer& newcomer, detail::Record& record, Op& op) noexcept {
   const std::uint64_t word = slot::make(slot::tag_of_hash(hash), Access::address(entry));
+  const Ticket* ticket = expectation.ticket;
 #ifdef TIERCACHE_LAB
   // What a careless commit would do: look at the fence first and install afterwards.
   const bool careless = lab::ablated(lab::Remedy::fence_in_install);
@@ -101,6 +110,9 @@ PutStatus Core::link(Bucket& bucket, ViewId view, std::string_view key, std::uin
 #endif
       if (ticket != nullptr && fenced(*ticket, hash, seen)) return PutStatus::fenced;
     const detail::Match match = detail::locate(bucket, home(hash), view, key, hash, op.key_hazard());
+    if (expectation.when != When::always && !expectation.met(*this, match.entry, entry->generation(), options.now_ms())) {
+      return PutStatus::unmatched;
+    }
     std::uint64_t found = match.word;
     std::uint32_t found_seq = 0;
     unsigned target = match.slot;
@@ -129,11 +141,22 @@ PutStatus Core::link(Bucket& bucket, ViewId view, std::string_view key, std::uin
 }
 
 PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, void* value, const EntryMeta& meta,
-                      const Ticket* ticket, Pin* pin) noexcept {
+                      const Expectation& expectation, Pin* pin) noexcept {
+  const Ticket* ticket = expectation.ticket;
   Bucket& bucket = buckets[bucket_index(hash)];
-  if (ticket != nullptr && fenced(*ticket, hash, bucket.control().load(StdSync::acquire))) {
-    Counters::one(counters.refused_fence);
-    return PutStatus::fenced;
+  if (ticket != nullptr) {
+    const std::uint64_t seen = bucket.control().load(StdSync::acquire);
+    if (fenced(*ticket, hash, seen)) {
+      // While an install is pending no tickets are given. Whoever began it may have stopped: finish it, or no fill would get into
+      // this bucket again until a put or an erase passes.
+      detail::Record* own = control::op(seen) != 0 ? detail::this_record() : nullptr;
+      if (own != nullptr) {
+        Op op(*this, own->hazards);
+        static_cast<void>(BucketKernel::settled(bucket, op));
+      }
+      Counters::one(counters.refused_fence);
+      return PutStatus::fenced;
+    }
   }
   const TypeOps& type = *ops(view);
   if (key.size() > max_key_bytes) {
@@ -155,7 +178,13 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
   Newcomer newcomer;
   newcomer.hash = hash;
   newcomer.has_to_earn = ticket != nullptr;
-  if (const Entry* present = detail::locate(bucket, home(hash), view, key, hash, op.key_hazard()).entry; present != nullptr) {
+  const Entry* present = detail::locate(bucket, home(hash), view, key, hash, op.key_hazard()).entry;
+  if (expectation.when != When::always && !expectation.met(*this, present, meta.generation, options.now_ms())) {
+    Counters::one(counters.unmatched);
+    return PutStatus::unmatched;
+  }
+  newcomer.view = view;
+  if (present != nullptr) {
     newcomer.fresh = false;
     newcomer.queue = Access::queue(*present).load(std::memory_order_relaxed);
     if (newcomer.queue == QueueOf::none) newcomer.queue = QueueOf::main;
@@ -183,6 +212,7 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
   type.move_construct(bytes + s.value_offset, value);
   if (type.heap_bytes != nullptr) Access::heap_charge(*entry) = s.heap;
   eviction.counted(*this, *entry, newcomer);
+  count_for_view(*entry, 1);
 
   // Published before anyone can unlink the entry: no barrier, no re-check.
   detail::HazardSlot* pinned = nullptr;
@@ -190,9 +220,10 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
     pinned = &detail::free_pin(*record);
     detail::publish(*pinned, Access::address(entry));
   }
-  const PutStatus status = link(bucket, view, key, hash, entry, ticket, newcomer, *record, op);
+  const PutStatus status = link(bucket, view, key, hash, entry, expectation, newcomer, *record, op);
   if (status == PutStatus::stored) {
     Counters::one(counters.inserts);
+    profile.stored(hash, s.cost);
     if (pinned != nullptr) {
       detail::take_pin(*record);
       *pin = Pin(entry, pinned);
@@ -203,13 +234,16 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
   // Nobody saw the entry. The value goes back to the caller.
   if (pinned != nullptr) detail::clear(*pinned);
   eviction.left(*this, *entry);
+  count_for_view(*entry, ~std::uint64_t{0});
   type.destroy(value);
   type.move_construct(value, bytes + s.value_offset);
   type.destroy(bytes + s.value_offset);
   free_memory(entry);
   budget.release(s.cost);
   budget.release_object();
-  Counters::one(status == PutStatus::fenced ? counters.refused_fence : counters.not_promoted);
+  Counters::one(status == PutStatus::fenced      ? counters.refused_fence
+                : status == PutStatus::unmatched ? counters.unmatched
+                                                 : counters.not_promoted);
   return status;
 }
 
