@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The work, equal for all: keys of 20 bytes, values of 128, and the order in which threads ask for them.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace tiercache::bench {
+
+constexpr unsigned seed = 20231;
+constexpr std::size_t key_bytes = 20;
+
+/// The first and the last word tell the key; every read looks at both.
+struct Value {
+  std::uint64_t first;
+  std::array<char, 112> body;
+  std::uint64_t last;
+};
+static_assert(sizeof(Value) == 128);
+constexpr std::size_t payload_bytes = key_bytes + sizeof(Value);
+
+inline Value value_of(std::uint64_t id) { return {id, {}, ~id}; }
+/// 0 when `v` is the value of `id`.
+inline std::uint64_t difference(const Value& v, std::uint64_t id) { return (v.first ^ id) | (~v.last ^ id); }
+
+/// A key's text beside its number. A thread's requests lie in one array, in order: fetching the next key costs no cache miss,
+/// which would be the same for all and hide their differences.
+struct Request {
+  std::array<char, key_bytes> text;
+  std::uint32_t id;
+  [[nodiscard]] std::string_view key() const { return {text.data(), text.size()}; }
+};
+static_assert(sizeof(Request) == 24);
+
+[[nodiscard]] Request request_of(std::uint32_t id);
+
+/// Requests of each thread; the length is a power of two.
+using Streams = std::vector<std::vector<Request>>;
+
+/// Popularity by rank r as r^-theta (theta in [0, 1)); rank is not the order of insertion. theta 0: uniform.
+[[nodiscard]] Streams make_streams(std::uint32_t keys, double theta, std::size_t length, int threads);
+
+}  // namespace tiercache::bench
