@@ -10,9 +10,8 @@
 #include <emmintrin.h>
 
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
-#include <new>
+#include <memory>
 #include <string_view>
 #include <vector>
 
@@ -21,18 +20,15 @@ namespace tiercache::bench {
 class Floor {
  public:
   explicit Floor(std::size_t keys) : buckets_(keys / 4 + 64) {}
-  ~Floor() {
-    for (Bucket& b : buckets_)
-      for (const std::uint64_t slot : b.slots) delete entry_of(slot);
-  }
-  Floor(const Floor&) = delete;
-  Floor& operator=(const Floor&) = delete;
 
   /// For keys that are not in yet.
   void put(std::string_view key, const Value& v) {
     const std::uint64_t h = Hash{}(key);
-    auto* e = new Entry{static_cast<std::uint32_t>(key.size()), {}, v};
+    if (count_ % slab_entries == 0) slabs_.push_back(std::make_unique<Entry[]>(slab_entries));
+    Entry* const e = &slabs_.back()[count_++ % slab_entries];
+    e->key_size = static_cast<std::uint32_t>(key.size());
     std::memcpy(e->key, key.data(), key.size());
+    e->value = v;
     for (std::size_t b = index(h);; b = (b + 1) % buckets_.size())
       for (std::uint64_t& slot : buckets_[b].slots)
         if (slot == 0) {
@@ -68,11 +64,13 @@ class Floor {
   }
 
  private:
-  struct Entry {
+  /// Key and first value word share a line.
+  struct alignas(64) Entry {
     std::uint32_t key_size;
     char key[key_bytes];
     Value value;
   };
+  static constexpr std::size_t slab_entries = 4096;
   struct alignas(64) Bucket {
     std::uint64_t slots[8]{};
   };
@@ -107,6 +105,8 @@ class Floor {
   }
 
   std::vector<Bucket> buckets_;
+  std::vector<std::unique_ptr<Entry[]>> slabs_;
+  std::size_t count_ = 0;
 };
 
 }  // namespace tiercache::bench

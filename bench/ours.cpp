@@ -37,7 +37,7 @@ EntryCost fitting_cost(std::size_t keys) {
 }
 
 std::unique_ptr<Ours> fill_ours(std::size_t keys, EntryCost& cost) {
-  constexpr int passes = 4;  // a key that finds no place takes another's: not for ever the same are without
+  constexpr int passes = 2;  // a key that finds no place takes another's: not for ever the same are without
   for (;; cost.bytes += cost.bytes / 50 + 1) {
     auto table = std::make_unique<Ours>(keys, cost);
     for (int pass = 0; pass < passes && put_absent(*table, keys); ++pass) {

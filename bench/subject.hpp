@@ -46,7 +46,8 @@ double read_rate(const Streams& streams, int threads, double seconds, double mis
   const double result = rate(threads, seconds, [&](int thread, const std::atomic<bool>& stop) {
     const std::vector<Request>& requests = streams[static_cast<std::size_t>(thread) % streams.size()];
     const std::size_t mask = requests.size() - 1;
-    std::size_t i = 0;
+    const std::size_t start = next_start();
+    std::size_t i = start;
     std::uint64_t hits = 0;
     std::uint64_t wrong = 0;
     const auto look = [&](const Request& r, const Value& v) {
@@ -67,8 +68,8 @@ double read_rate(const Streams& streams, int threads, double seconds, double mis
         }
       }
     }
-    tally.add(i, hits, wrong);
-    return i;
+    tally.add(i - start, hits, wrong);
+    return i - start;
   });
   tally.check(misses_allowed);
   return result;
@@ -81,8 +82,9 @@ double batch_rate(const Streams& streams, int threads, double seconds, double mi
   const double result = rate(threads, seconds, [&](int thread, const std::atomic<bool>& stop) {
     const std::vector<Request>& requests = streams[static_cast<std::size_t>(thread) % streams.size()];
     const std::size_t mask = requests.size() - 1;
-    static_assert((N & (N - 1)) == 0, "a batch must not run past the end");
-    std::size_t i = 0;
+    static_assert(operations_per_look % N == 0, "a batch must not run past the end");
+    const std::size_t start = next_start();
+    std::size_t i = start;
     std::uint64_t hits = 0;
     std::uint64_t wrong = 0;
     while (!stop.load(std::memory_order_relaxed)) {
@@ -93,8 +95,8 @@ double batch_rate(const Streams& streams, int threads, double seconds, double mi
         });
       }
     }
-    tally.add(i, hits, wrong);
-    return i;
+    tally.add(i - start, hits, wrong);
+    return i - start;
   });
   tally.check(misses_allowed);
   return result;
@@ -130,7 +132,8 @@ Mixed mixed_rate(const Streams& streams, int threads, double seconds, std::uint3
     const std::vector<Request>& requests = streams[static_cast<std::size_t>(thread) % streams.size()];
     const std::size_t mask = requests.size() - 1;
     Dice dice(thread);
-    std::size_t i = 0;
+    const std::size_t start = next_start();
+    std::size_t i = start;
     std::uint64_t asked = 0;
     std::uint64_t hits = 0;
     std::uint64_t wrong = 0;
@@ -150,7 +153,7 @@ Mixed mixed_rate(const Streams& streams, int threads, double seconds, std::uint3
       }
     }
     tally.add(asked, hits, wrong);
-    return i;
+    return i - start;
   });
   tally.check(1);
   result.hit_ratio = tally.hit_ratio();
@@ -173,7 +176,7 @@ Latencies latencies(S& structure, const Streams& streams, int threads, double se
     const std::size_t mask = requests.size() - 1;
     Latencies& own = of_thread[static_cast<std::size_t>(thread)];
     Dice dice(thread);
-    std::size_t i = static_cast<std::size_t>(thread) * 7919;
+    std::size_t i = next_start();
     std::uint64_t asked = 0;
     std::uint64_t hits = 0;
     std::uint64_t wrong = 0;

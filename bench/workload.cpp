@@ -2,11 +2,15 @@
 #include "workload.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <numeric>
 #include <random>
 
 namespace tiercache::bench {
+
+const std::size_t key_size = key_bytes;
+
 namespace {
 
 /// Ranks 1 .. n with probability ~ r^-theta by rejection from the area under the curve: no table, so n costs nothing.
@@ -48,6 +52,12 @@ Request request_of(std::uint32_t id) {
   for (std::size_t at = key_bytes; rest != 0; rest /= 10) r.text[--at] = static_cast<char>('0' + rest % 10);
   r.id = id;
   return r;
+}
+
+std::size_t next_start() {
+  static std::atomic<std::uint64_t> samples{1};
+  return static_cast<std::size_t>((samples.fetch_add(1, std::memory_order_relaxed) * 0x9e3779b97f4a7c15ULL) >> 32) &
+         ~std::size_t{127};
 }
 
 Streams make_streams(std::uint32_t keys, double theta, std::size_t length, int threads) {
