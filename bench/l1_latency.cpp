@@ -38,7 +38,7 @@ void latency_rows(const Arguments& arguments, Report& report) {
       using S = typename decltype(tag)::type;
       auto s = std::make_shared<S>(std::is_same_v<S, ShardedLru> ? keys * 2 : keys);
       for (std::uint32_t k = 0; k < keys; ++k) s->put(request_of(k).key(), value_of(k));
-      runs[peer] = [&, s] { return latencies(*s, streams, threads, seconds, read_percent, 0.01); };
+      runs[peer] = [&, s] { return latencies(*s, streams, threads, seconds, read_percent, 0); };
     };
     for_each_map(add);
     for_each_cache(add);

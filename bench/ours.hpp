@@ -92,9 +92,9 @@ class Ours {
 };
 
 /// Keys that a full table may lack, as a share: those whose place in it was taken before the budget was spent.
-constexpr double absent_allowed = 0.06;
+constexpr double absent_allowed = 0.002;
 /// Reads that may miss for it. More than that share of the keys: a popular one may be among them.
-constexpr double misses_allowed_to_ours = 0.2;
+constexpr double misses_allowed_to_ours = 0.01;
 
 /// The least cost at which a table of `keys` entries keeps all but those: then it is as full as it gets in service.
 [[nodiscard]] EntryCost fitting_cost(std::size_t keys);
