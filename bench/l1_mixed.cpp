@@ -17,7 +17,7 @@ namespace tiercache::bench {
 namespace {
 
 constexpr std::uint32_t keys = 1'000'000;
-constexpr std::size_t capacity = keys / 10;
+constexpr std::uint32_t capacity = keys / 10;
 
 using Run = std::function<Mixed(const Streams&, double seconds, std::uint32_t read_percent)>;
 
@@ -49,7 +49,7 @@ void mixed_rows(const Arguments& arguments, Report& report) {
     if (!arguments.wants(rate_row) && !arguments.wants(hit_row)) continue;
     attempt(report, rate_row, [&] {
       if (runs.empty()) {
-        streams = make_streams(keys, 0.99, std::size_t{1} << 22, 2);
+        streams = make_streams(all_ids(keys), 0.99, std::size_t{1} << 22, 2);
         runs["ours"] = runner(std::make_shared<Ours>(capacity, fitting_cost(capacity)));
         for_each_cache(
             [&](auto tag, const char* peer) { runs[peer] = runner(std::make_shared<typename decltype(tag)::type>(capacity)); });

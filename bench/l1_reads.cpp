@@ -43,7 +43,7 @@ Standing build(std::size_t keys) {
   Standing standing;
   standing.overhead_bytes = overhead(malloc_bytes() - before, keys);
   standing.read = [s](const Streams& streams, int threads, double seconds, Access access) {
-    return read_rate(streams, threads, seconds, 0, access,
+    return read_rate(streams, threads, seconds, access,
                      [&](const Request& r, auto&& f) { s->read(r.key(), [&](const Value& v) { f(r, v); }); });
   };
   return standing;
@@ -66,11 +66,11 @@ class Size {
   }
 
   Ours& ours() {
-    if (!ours_) {
+    if (!ours_.table) {
       if (!cost_) cost_ = fitting_cost(100'000);
       ours_ = fill_ours(keys_, *cost_);
     }
-    return *ours_;
+    return *ours_.table;
   }
   Floor& floor() {
     if (!floor_) {
@@ -81,7 +81,10 @@ class Size {
   }
   const Streams& streams(double theta) {
     Streams& s = streams_[theta];
-    if (s.empty()) s = make_streams(keys_, theta, length_, 2);
+    if (s.empty()) {
+      static_cast<void>(ours());
+      s = make_streams(ours_.present, theta, length_, 2);
+    }
     return s;
   }
   Standing& peer(const std::string& name) {
@@ -96,8 +99,8 @@ class Size {
   }
 
   double read_ours(const Streams& s, int threads, Access access) {
-    return read_rate(s, threads, arguments_.seconds, misses_allowed_to_ours, access,
-                     [this](const Request& r, auto&& f) { ours_->read(r.key(), [&](const Value& v) { f(r, v); }); });
+    return read_rate(s, threads, arguments_.seconds, access,
+                     [this](const Request& r, auto&& f) { ours_.table->read(r.key(), [&](const Value& v) { f(r, v); }); });
   }
 
   /// A row with all peers, or those named; together, or (at sizes where they would not fit) one after the other beside ours.
@@ -139,9 +142,9 @@ class Size {
       compare(row, 1, 0.99,
               interleave({{"ours",
                            [&] {
-                             return read_rate(
-                                 s, 1, arguments_.seconds, misses_allowed_to_ours, Access::in_place,
-                                 [this](const Request& r, auto&& f) { ours_->visit(r.key(), [&](const Value& v) { f(r, v); }); });
+                             return read_rate(s, 1, arguments_.seconds, Access::in_place, [this](const Request& r, auto&& f) {
+                               ours_.table->visit(r.key(), [&](const Value& v) { f(r, v); });
+                             });
                            }},
                           {"floor", [&] { return peer("floor").read(s, 1, arguments_.seconds, Access::in_place); }}},
                          arguments_.rounds));
@@ -159,13 +162,13 @@ class Size {
       static_cast<void>(floor());
       const Streams& s = streams(0.99);
       constexpr std::size_t batch = 16;
-      const auto batches = [&](auto& structure, double allowed) {
-        return batch_rate<batch>(s, 2, arguments_.seconds, allowed,
+      const auto batches = [&](auto& structure) {
+        return batch_rate<batch>(s, 2, arguments_.seconds,
                                  [&](const Request* requests, auto&& f) { structure.template read_batch<batch>(requests, f); });
       };
       compare(row, 2, 0.99,
-              interleave({{"ours", [&] { return batches(*ours_, misses_allowed_to_ours); }},
-                          {"floor_batch", [&] { return batches(*floor_, 0); }},
+              interleave({{"ours", [&] { return batches(*ours_.table); }},
+                          {"floor_batch", [&] { return batches(*floor_); }},
                           {"l1_get", [&] { return read_ours(s, 2, Access::in_place); }}},
                          arguments_.rounds));
       floor_.reset();
@@ -176,7 +179,7 @@ class Size {
     if (!arguments_.wants(row)) return;
     attempt(report_, row, [&] {
       static_cast<void>(ours());
-      const Streams one{{request_of(0)}};
+      const Streams one{{request_of(ours_.present.front())}};
       compare(row, 2, -1,
               interleave({{"ours", [&] { return read_ours(one, 2, Access::in_place); }},
                           {"l1_1t", [&] { return read_ours(one, 1, Access::in_place); }}},
@@ -215,7 +218,7 @@ class Size {
   std::uint32_t keys_;
   std::size_t length_;
   inline static std::optional<EntryCost> cost_;  // the same at all sizes
-  std::unique_ptr<Ours> ours_;
+  Filled ours_;
   std::unique_ptr<Floor> floor_;
   std::map<double, Streams> streams_;
   std::map<std::string, std::function<Standing()>> makers_;

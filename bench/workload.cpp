@@ -60,16 +60,20 @@ std::size_t next_start() {
          ~std::size_t{127};
 }
 
-Streams make_streams(std::uint32_t keys, double theta, std::size_t length, int threads) {
-  std::vector<std::uint32_t> id_of_rank(keys);
-  std::iota(id_of_rank.begin(), id_of_rank.end(), 0U);
-  std::shuffle(id_of_rank.begin(), id_of_rank.end(), std::mt19937(seed));
+Ids all_ids(std::uint32_t keys) {
+  Ids ids(keys);
+  std::iota(ids.begin(), ids.end(), 0U);
+  return ids;
+}
+
+Streams make_streams(Ids ids, double theta, std::size_t length, int threads) {
+  std::shuffle(ids.begin(), ids.end(), std::mt19937(seed));
   Streams streams(static_cast<std::size_t>(threads));
-  const Zipf zipf(keys, theta);
+  const Zipf zipf(static_cast<std::uint32_t>(ids.size()), theta);
   for (std::size_t t = 0; t < streams.size(); ++t) {
     std::mt19937_64 rng(seed + t);
     streams[t].resize(length);
-    for (Request& r : streams[t]) r = request_of(id_of_rank[zipf(rng) - 1]);
+    for (Request& r : streams[t]) r = request_of(ids[zipf(rng) - 1]);
   }
   return streams;
 }

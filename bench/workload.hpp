@@ -46,8 +46,12 @@ static_assert(sizeof(Request) == 24);
 /// Requests of each thread; the length is a power of two.
 using Streams = std::vector<std::vector<Request>>;
 
-/// Popularity by rank r as r^-theta (theta in [0, 1)); rank is not the order of insertion. theta 0: uniform.
-[[nodiscard]] Streams make_streams(std::uint32_t keys, double theta, std::size_t length, int threads);
+using Ids = std::vector<std::uint32_t>;
+/// 0 .. keys - 1
+[[nodiscard]] Ids all_ids(std::uint32_t keys);
+
+/// Requests for `ids`, popular by rank r as r^-theta (theta in [0, 1)); rank is not the order of insertion. theta 0: uniform.
+[[nodiscard]] Streams make_streams(Ids ids, double theta, std::size_t length, int threads);
 
 /// Where in its stream a thread's next sample begins, as a multiple of 128: samples of the same few requests would find them in
 /// the processor's caches, and a cache that evicts would have learnt them.
