@@ -8,6 +8,7 @@
 #include "simulators.hpp"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -24,6 +25,7 @@
 namespace tiercache::bench {
 namespace {
 
+constexpr std::array<std::size_t, 4> percents{1, 5, 10, 25};  // of the unique keys
 constexpr std::size_t objects_least = 100;
 constexpr std::size_t long_trace = 1'000'000;  // requests; from here on two sizes must do
 
@@ -72,7 +74,7 @@ std::vector<std::string> files_of(const Arguments& arguments) {
 std::vector<std::size_t> sizes_of(const tools::Trace& trace) {
   const bool is_long = trace.requests.size() >= long_trace;
   std::vector<std::size_t> sizes;
-  for (const std::size_t percent : {1, 5, 10, 25}) {
+  for (const std::size_t percent : percents) {
     if (is_long && percent != 1 && percent != 10) continue;
     const std::size_t objects = trace.unique_keys * percent / 100;
     if (objects >= objects_least) sizes.push_back(objects);
@@ -107,10 +109,10 @@ double ratio_of(double ours, double peer, std::size_t requests) {
   return ours == peer ? 1 : ours / std::max(peer, 1 / static_cast<double>(requests));
 }
 
-/// Rows of one family: each case's `own` policy beside `peers`, then the means. `slack`: how far below exact LRU a row may be;
-/// below 0: no target.
+/// Rows of one family: each case's `own` policy beside `peers`, then, where `mean_too`, the means of all. `slack`: how far below
+/// exact LRU a row may be; below 0: no target.
 void add_family(Report& report, const std::vector<Case>& cases, const std::string& family, const std::string& own,
-                const std::vector<std::string>& peers, int threads, double slack, double least_mean) {
+                const std::vector<std::string>& peers, int threads, double slack, bool mean_too, double least_mean) {
   std::map<std::string, double> sums;
   std::size_t count = 0;
   std::size_t requests = 0;
@@ -137,7 +139,7 @@ void add_family(Report& report, const std::vector<Case>& cases, const std::strin
       report.add(std::move(row));
     }
   }
-  if (count == 0) return;
+  if (count == 0 || !mean_too) return;
   for (const std::string& peer : peers) {
     const auto n = static_cast<double>(count);
     Row row = base(family + ".mean", sums[own] / n, peer, sums[peer] / n, requests);
@@ -209,9 +211,11 @@ int run(const Arguments& arguments) {
     }
   }
 
-  add_family(report, cases, "hit", "ours", {"lru", "clock", "sieve", "s3fifo"}, 1, 0.005, names == published ? mean_least : 0);
-  add_family(report, cases, "hit_lru", "ours_lru", {"lru"}, 1, 0.01, 0);
-  add_family(report, cases, "hit_2t", "ours_2t", {"ours"}, 2, -1, 0);
+  const bool all = !arguments.filter;  // a mean of some says nothing
+  add_family(report, cases, "hit", "ours", {"lru", "clock", "sieve", "s3fifo"}, 1, 0.005, all,
+             names == published ? mean_least : 0);
+  add_family(report, cases, "hit_lru", "ours_lru", {"lru"}, 1, 0.01, all, 0);
+  add_family(report, cases, "hit_2t", "ours_2t", {"ours"}, 2, -1, all, 0);
   if (!cases.empty() && cases.front().ratio.count("ours_lru") == 0) {
     std::fprintf(stderr, "bench hit_ratio: no rows hit_lru.*: not asked for, or the table's options select no LRU order\n");
   }

@@ -38,7 +38,7 @@ struct Tag {
 };
 
 template <class F>
-void for_each_map(F&& f) {
+void for_each_map([[maybe_unused]] F&& f) {
 #ifdef TIERCACHE_BENCH_BOOST
   f(Tag<Boost>{}, "boost");
 #endif
