@@ -52,12 +52,11 @@ class Ours {
     table_->visit(view_, key, table_->hash(view_, key), 1, now_,
                   [&](const void* value, const l1::Entry&) { f(*static_cast<const Value*>(value)); });
   }
-  /// As a cache reads: the policy is told of misses and of one hit in 16.
+  /// As a cache reads: the policy is told of misses.
   template <class F>
   void read_counted(std::string_view key, F&& f) {
     const std::uint64_t hash = table_->hash(view_, key);
     if (const l1::Pin pin = table_->find(view_, key, hash, 1, now_)) {
-      if (l1::sampled(16)) table_->count_hit(hash);
       f(*static_cast<const Value*>(pin.value()));
     } else {
       table_->count_miss(hash);

@@ -66,7 +66,6 @@ class Player {
     const std::string key = std::to_string(id);
     const std::uint64_t hash = table_->hash(view_, key);
     if (const l1::Pin pin = table_->find(view_, key, hash, 1, now_)) {
-      if (l1::sampled(16)) table_->count_hit(hash);
       ++seen.hits;
       seen.wrong = seen.wrong || *static_cast<const std::uint64_t*>(pin.value()) != id;
       return;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Replays a request stream through the real l1::Table, as the product reads: find; on a miss count it, take the ticket, "load",
-// fill; of the hits one in 16 is counted.
+// fill.
 #pragma once
 
 #include <trace.hpp>
