@@ -10,7 +10,6 @@
 namespace tiercache::l1 {
 
 namespace {
-constexpr std::uint64_t retire_count_max = 64;
 /// Cores of tables that ended while entries were pinned.
 std::atomic<Core*> abandoned{nullptr};
 
@@ -42,12 +41,12 @@ void* Core::external_memory(const Entry& entry) const noexcept {
   return Access::at(address);
 }
 
-void Core::push_retired(Entry* first, Entry* last) noexcept {
-  Entry* head = retired.load(std::memory_order_relaxed);
+void Core::push_retired(std::atomic<Entry*>& stack, Entry* first, Entry* last) noexcept {
+  Entry* head = stack.load(std::memory_order_relaxed);
   do {
     Access::set_next(*last, head);
     // (21) release: pairs with the acquire (22). Nobody pops single entries, so a recurring head does no harm.
-  } while (!retired.compare_exchange_weak(head, first, std::memory_order_release, std::memory_order_relaxed));
+  } while (!stack.compare_exchange_weak(head, first, std::memory_order_release, std::memory_order_relaxed));
 }
 
 void Core::retire(Entry* entry) noexcept {
@@ -55,12 +54,12 @@ void Core::retire(Entry* entry) noexcept {
   count_for_view(*entry, ~std::uint64_t{0});
   Access::set_retired(*entry);  // before the scan that may free it: see (13)
   budget.retire(cost(*entry));
-  push_retired(entry, entry);
+  push_retired(retired[thread_index() % stripes].head, entry, entry);
 }
 
 void Core::unlinked(Entry* entry, std::atomic<std::uint64_t>& counter) noexcept {
   Counters::one(counter);
-  budget.release_object();
+  release_object();
   retire(entry);
 }
 
@@ -72,35 +71,44 @@ bool Core::reclaim_due() const noexcept {
 }
 
 bool Core::reclaim() noexcept {
-  // The whole stack at once: a thread that is stopped in here keeps what it took, which is about one threshold's worth.
-  Entry* list = retired.exchange(nullptr, std::memory_order_acquire);  // (22)
-  if (list == nullptr) return false;
+  // The whole stacks at once: a thread that is stopped in here keeps what it took, which is about one threshold's worth.
+  std::array<Entry*, stripes> lists{};
+  bool any = false;
+  for (std::size_t i = 0; i < stripes; ++i) {
+    if (retired[i].head.load(std::memory_order_relaxed) == nullptr) continue;
+    lists[i] = retired[i].head.exchange(nullptr, std::memory_order_acquire);  // (22)
+    any = any || lists[i] != nullptr;
+  }
+  if (!any) return false;
   detail::HazardScan hazards;
   const bool scanned = StdSync::heavy_barrier() && hazards.collect();
-  bool freed = false;
   Entry* kept = nullptr;
   Entry* kept_last = nullptr;
-  while (list != nullptr) {
-    Entry* entry = list;
-    list = Access::next(*entry);
-    const std::uint64_t bytes = cost(*entry);
-    if (!scanned || hazards.holds(entry)) {
-      Access::set_next(*entry, kept);
-      kept = entry;
-      if (kept_last == nullptr) kept_last = entry;
-      continue;
+  std::uint64_t freed_bytes = 0;
+  std::uint64_t freed = 0;
+  for (Entry* list : lists) {
+    while (list != nullptr) {
+      Entry* entry = list;
+      list = Access::next(*entry);
+      if (!scanned || hazards.holds(entry)) {
+        Access::set_next(*entry, kept);
+        kept = entry;
+        if (kept_last == nullptr) kept_last = entry;
+        continue;
+      }
+      freed_bytes += cost(*entry);
+      ++freed;
+      ops(entry->view())->destroy(const_cast<void*>(entry->value()));
+      free_memory(entry);
     }
-    ops(entry->view())->destroy(const_cast<void*>(entry->value()));
-    free_memory(entry);
-    budget.release_retired(bytes);
-    freed = true;
   }
+  if (freed != 0) budget.release_retired(freed_bytes, freed);
   // All that is retired now counts as looked at: what is pinned, and what other threads have taken. A thread that is stopped with
   // its batch must not make every later call scan.
   left_bytes.store(budget.retired(), std::memory_order_relaxed);
   left_count.store(budget.retired_count(), std::memory_order_relaxed);
-  if (kept != nullptr) push_retired(kept, kept_last);
-  return freed;
+  if (kept != nullptr) push_retired(retired[thread_index() % stripes].head, kept, kept_last);
+  return freed != 0;
 }
 
 void Core::abandon(Core* core) noexcept {
@@ -110,8 +118,9 @@ void Core::abandon(Core* core) noexcept {
       const std::uint64_t word = slot_word.load(std::memory_order_acquire);
       if (!slot::taken(word)) continue;
       slot_word.store(slot::empty(0), std::memory_order_relaxed);
-      core->budget.release_object();
+      core->release_object();
       core->retire(Access::at(slot::address(word)));
+      if (core->reclaim_due()) core->reclaim();
     }
   }
   push_abandoned(core);
