@@ -191,7 +191,7 @@ StoreSnapshot StoreCore::snapshot() const {
   s.env = config.env;
   s.resource = config.resource;
   s.l1 = table->stats();
-  s.l1_workload = workload(s.l1.capacity_bytes);
+  s.l1_workload = workload(s.l1);
   s.l1_configured_bytes = l1_bytes_.load(std::memory_order_relaxed);
   {
     const std::lock_guard lock(views_mutex_);

@@ -133,7 +133,7 @@ class StoreCore final : public BusSink {
   void leave(double share);
   [[nodiscard]] Result<void> resize_table() noexcept;  // REQUIRES: resize_mutex_
   [[nodiscard]] std::string view_name(l1::ViewId id) const;
-  [[nodiscard]] L1Workload workload(std::uint64_t capacity_bytes) const;
+  [[nodiscard]] L1Workload workload(const L1Stats& stats) const;
 
   mutable std::mutex resize_mutex_;
   std::atomic<std::uint64_t> l1_bytes_{0};  // asked for; changed under resize_mutex_, read by scrapes, also in a forked child

@@ -99,11 +99,12 @@ std::vector<ColdKey> StoreCore::coldest(std::uint32_t k) const {
   return told;
 }
 
-L1Workload StoreCore::workload(std::uint64_t capacity_bytes) const {
+L1Workload StoreCore::workload(const L1Stats& stats) const {
   L1Workload w;
+  // The curve is about the bytes that entries take.
+  const auto room = static_cast<double>(stats.capacity_bytes - std::min(stats.fixed_bytes, stats.capacity_bytes));
   if (const std::vector<l1::MissCurvePoint> curve = table->miss_curve(); !curve.empty()) {
-    for (const double factor : {0.25, 0.5, 1.0, 2.0, 4.0})
-      w.hit_ratios.push_back({factor, ratio_at(curve, factor * static_cast<double>(capacity_bytes))});
+    for (const double factor : {0.25, 0.5, 1.0, 2.0, 4.0}) w.hit_ratios.push_back({factor, ratio_at(curve, factor * room)});
   }
   const std::vector<l1::KeyHeat> hot = table->hottest(10);
   w.heat_known = !hot.empty();
