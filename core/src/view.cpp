@@ -43,7 +43,7 @@ R contain(StoreCore* core, F&& call) noexcept {
 }  // namespace
 
 /// What a hit must know before it probes L1. now_ms < 0: L1 may not answer.
-View::Standing View::standing(std::string_view id) const noexcept {
+[[gnu::always_inline]] inline View::Standing View::standing(std::string_view id) const noexcept {
   const StoreCore& core = *core_;
   const ShardId shard = core.keys.sharded() ? core.keys.shard_of(state_->name, id) : ShardId{0};
   const auto generation = [&] { return core.coherence.generation(shard) + state_->clears.load(std::memory_order_acquire); };
