@@ -30,12 +30,20 @@ Result<std::uint64_t> number(const char* name, const std::string& text, std::uin
   return n;
 }
 
+Result<bool> flag(const char* name, std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  if (text == "true" || text == "1" || text == "yes" || text == "on") return true;
+  if (text == "false" || text == "0" || text == "no" || text == "off") return false;
+  return bad(name, "must be true or false");
+}
+
 }  // namespace
 
 Result<void> Config::validate() const {
   if (Result<void> r = detail::check_name("env", env); !r) return r;
   if (Result<void> r = detail::check_name("resource", resource); !r) return r;
   if (Result<void> r = l1.validate(); !r) return r;
+  if (Result<void> r = l1_pressure.validate(); !r) return Error{r.error().code, "l1_" + r.error().message};
   if (l2.enabled) {
     if (Result<void> r = l2.validate(); !r) return r;
     if (Result<void> r = bus.validate(); !r) return r;
@@ -52,13 +60,9 @@ Result<void> Config::validate() const {
 Result<Config> Config::from_env() {
   Config config;
   if (auto v = tiercache::env("REDIS_ENABLED")) {
-    std::string lower = *v;
-    std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    if (lower == "false" || lower == "0" || lower == "no" || lower == "off") {
-      config.l2.enabled = false;
-    } else if (lower != "true" && lower != "1" && lower != "yes" && lower != "on") {
-      return bad("REDIS_ENABLED", "must be true or false");
-    }
+    const auto enabled = flag("REDIS_ENABLED", *v);
+    if (!enabled) return enabled.error();
+    config.l2.enabled = *enabled;
   }
   if (!config.l2.enabled) {
     // The kill switch works whatever the rest says.
@@ -83,6 +87,17 @@ Result<Config> Config::from_env() {
     if (!n) return std::move(n).error();
     config.l1.capacity_bytes = *n;
     if (Result<void> r = config.l1.validate(); !r) return bad("TIERCACHE_L1_BYTES", r.error().message);
+  }
+  if (auto v = tiercache::env("TIERCACHE_L1_MAX_BYTES")) {
+    auto n = number("TIERCACHE_L1_MAX_BYTES", *v, UINT64_MAX);
+    if (!n) return std::move(n).error();
+    config.l1.resize_max_bytes = *n;
+    if (Result<void> r = config.l1.validate(); !r) return bad("TIERCACHE_L1_MAX_BYTES", r.error().message);
+  }
+  if (auto v = tiercache::env("TIERCACHE_L1_PRESSURE")) {
+    const auto enabled = flag("TIERCACHE_L1_PRESSURE", *v);
+    if (!enabled) return enabled.error();
+    config.l1_pressure.enabled = *enabled;
   }
   if (auto v = tiercache::env("TIERCACHE_BUDGET_MS")) {
     auto n = number("TIERCACHE_BUDGET_MS", *v, 3'600'000);

@@ -86,6 +86,7 @@ ReadResult keep(StoreCore& core, ViewState& view, const Asked& asked, std::strin
   meta.shard = shard;
   meta.hard_expiry_ms = l1_expiry(view.options, fetched.ttl_ms);
   meta.soft_lead_ms = static_cast<std::uint32_t>(std::min<std::int64_t>(fetched.soft_lead_ms, UINT32_MAX));
+  meta.idle_ttl_ms = view.options.l1_idle_ttl.count();
   if (pin && !l1::pins_exhausted()) {
     const l1::PutStatus status = core.table->fill(asked.ticket, view.l1_id, id, hash, fetched.value.get(), meta, &r.pin);
     assert(status != l1::PutStatus::stored || r.pin);
@@ -416,6 +417,7 @@ Flow<Result<void>> put_flow(WriteCall& call, const Key& key, const void* value) 
     meta.generation = core.coherence.generation(key.physical.shard) + call.view.clears.load(std::memory_order_acquire);
     meta.shard = key.physical.shard;
     meta.hard_expiry_ms = l1_expiry(call.view.options, flow_ttl(call.ttl));
+    meta.idle_ttl_ms = call.view.options.l1_idle_ttl.count();
     const l1::PutStatus status = core.table->put(call.view.l1_id, key.id, hash, copy.get(), meta);
     core.flights.detach(key.physical.text);  // after the put: a flight begun before it must not be joined after it
     switch (status) {

@@ -32,6 +32,14 @@ Store& Store::operator=(Store&& other) noexcept {
 Store::~Store() { close(std::chrono::seconds(2)); }
 
 StoreSnapshot Store::stats() const { return core_ ? core_->snapshot() : StoreSnapshot{}; }
+Result<void> Store::resize_l1(std::uint64_t capacity_bytes) {
+  return core_ ? core_->resize_l1(capacity_bytes) : Error{Errc::closed, "the store was moved from"};
+}
+std::vector<HotKey> Store::hottest(std::uint32_t k) const { return core_ ? core_->hottest(k) : std::vector<HotKey>{}; }
+std::vector<ColdKey> Store::coldest(std::uint32_t k) const { return core_ ? core_->coldest(k) : std::vector<ColdKey>{}; }
+std::vector<MissCurvePoint> Store::miss_curve() const {
+  return core_ ? core_->table->miss_curve() : std::vector<MissCurvePoint>{};
+}
 Health Store::health() const { return core_ ? core_->health() : Health{HealthState::closed, false, false, "moved from"}; }
 void Store::close(std::chrono::milliseconds deadline) {
   if (core_) core_->close(Deadline::after(deadline));

@@ -18,6 +18,8 @@ void watch_forks() {
   static_cast<void>(installed);
 }
 
+constexpr std::chrono::hours idle_ttl_max{49 * 24};
+
 Duration join_age(const Config& config) {
   // Half the budget: the value was read at most that long before the joiner asked. Without a bus nothing is promised.
   return config.l2.enabled && config.bus.enabled ? Duration(config.bus.staleness_budget) / 2 : Duration::max();
@@ -36,26 +38,18 @@ StoreCore::StoreCore(Config config_, Log log_)
   forks_at_open_ = forks.load(std::memory_order_relaxed);
 }
 
-Result<void> StoreCore::open_table() {
-  l1::Options options = config.l1;
-  options.is_void = [](const void* self, const l1::Entry& entry) noexcept {
-    const auto& core = *static_cast<const StoreCore*>(self);
-    const ViewState* view =
-        core.by_l1_id_[entry.view() % core.by_l1_id_.size()].load(std::memory_order_acquire);  // (4) pairs with (3)
-    return view != nullptr &&
-           entry.generation() != core.coherence.generation(entry.shard()) + view->clears.load(std::memory_order_relaxed);
-  };
-  options.void_context = this;
-  Result<std::unique_ptr<l1::Table>> made = l1::Table::create(options);
-  if (!made) return std::move(made).error();
-  table = std::move(*made);
-  return {};
-}
-
 void StoreCore::start() {
   connect_ports(*this);
   if (remote) keeper = std::make_unique<LeaseKeeper>(*remote, config.lease_ttl);
   if (bus) bus->start(*this);
+  if (config.l1_pressure.enabled) {
+    const std::uint64_t whole = config.l1.capacity_bytes;
+    guard = std::make_unique<l1::PressureGuard>(config.l1_pressure, whole, [this, whole](std::uint64_t left) {
+      leave(static_cast<double>(left) / static_cast<double>(whole));
+    });
+    // Without a thread to be had L1 keeps its budget; all else works.
+    if (Result<void> r = guard->start(); !r) log(LogLevel::warn, "memory pressure is not followed: " + r.error().message);
+  }
 }
 
 StoreCore::~StoreCore() {
@@ -65,6 +59,7 @@ StoreCore::~StoreCore() {
     static_cast<void>(bus.release());
     static_cast<void>(keeper.release());
     static_cast<void>(remote.release());
+    static_cast<void>(guard.release());
     return;
   }
   close(Deadline::after(std::chrono::seconds(2)));
@@ -74,13 +69,14 @@ void StoreCore::close(Deadline deadline) noexcept {
   if (forks.load(std::memory_order_relaxed) != forks_at_open_) return;
   const std::lock_guard lock(close_mutex_);
   if (closed_.exchange(true)) return;
-  //  // The remote first: it fails what is under way, so that the heartbeat and the renewals that the others join are over at
-  //  once. Without
-  // the bus L1 is not kept coherent: nothing in it may answer.
+  // The remote first: it fails what is under way, so that the heartbeat and the renewals that the others join are over at once.
+  // Without the bus L1 is not kept coherent: nothing in it may answer. The guard last, which needs none of them: it may be
+  // evicting.
   if (remote) remote->close(deadline);
   if (bus) bus->stop(deadline);
   coherence.end();
   if (keeper) keeper->stop();
+  if (guard) guard->stop();
 }
 
 const char* StoreCore::unusable() const noexcept {
@@ -144,6 +140,10 @@ Result<ViewState*> StoreCore::open_view(std::string_view name, const ViewOptions
     return Error{Errc::invalid_argument, field + ": ttl, l1_ttl, soft_ttl, deadline: must not be negative"};
   if (!(options.ttl_jitter >= 0 && options.ttl_jitter <= 0.5))
     return Error{Errc::invalid_argument, field + ": ttl_jitter: must be 0 .. 0.5"};
+  if (options.l1_idle_ttl.count() < 0 || options.l1_idle_ttl > idle_ttl_max)
+    return Error{Errc::invalid_argument, field + ": l1_idle_ttl: must be 0 to 49 days"};
+  if (const std::uint64_t most = std::max(config.l1.capacity_bytes, config.l1.resize_max_bytes); options.l1_quota_bytes > most)
+    return Error{Errc::invalid_argument, field + ": l1_quota_bytes: over L1's own budget of " + std::to_string(most)};
   const std::lock_guard lock(views_mutex_);
   if (closed_.load(std::memory_order_relaxed)) return Error{Errc::closed, "the store is closed"};
   if (ViewState* there = find_view(name)) {
@@ -158,6 +158,7 @@ Result<ViewState*> StoreCore::open_view(std::string_view name, const ViewOptions
   view.options = options;
   view.ops = &ops;
   view.l1_id = *id;
+  table->set_quota(*id, options.l1_quota_bytes);
   by_l1_id_[*id % by_l1_id_.size()].store(&view,
                                           std::memory_order_release);  // (3) the view is complete before the hand can see it
   for (std::size_t i = local_hash(name, 0);; ++i) {
@@ -190,9 +191,11 @@ StoreSnapshot StoreCore::snapshot() const {
   s.env = config.env;
   s.resource = config.resource;
   s.l1 = table->stats();
+  s.l1_workload = workload(s.l1);
+  s.l1_configured_bytes = l1_bytes_.load(std::memory_order_relaxed);
   {
     const std::lock_guard lock(views_mutex_);
-    for (const ViewState& view : views_) s.views.push_back(View(nullptr, const_cast<ViewState*>(&view), std::nullopt).stats());
+    for (const ViewState& view : views_) s.views.push_back(view.stats(*table));
   }
   if (remote) s.l2 = remote->stats();
   if (bus) s.bus = bus->stats();

@@ -9,7 +9,9 @@
 #include <tiercache/base/log.hpp>
 #include <tiercache/base/ports.hpp>
 #include <tiercache/core/config.hpp>
+#include <tiercache/core/store.hpp>
 #include <tiercache/core/view.hpp>
+#include <tiercache/l1/pressure.hpp>
 #include <tiercache/l1/table.hpp>
 
 #include <array>
@@ -102,6 +104,10 @@ class StoreCore final : public BusSink {
   /// Errc::closed after close() or in a forked child; else null.
   [[nodiscard]] const char* unusable() const noexcept;
   [[nodiscard]] bool has_remote() const noexcept { return remote != nullptr; }
+  /// Another budget of L1, of which memory pressure leaves a share.
+  Result<void> resize_l1(std::uint64_t capacity_bytes);
+  [[nodiscard]] std::vector<HotKey> hottest(std::uint32_t k) const;
+  [[nodiscard]] std::vector<ColdKey> coldest(std::uint32_t k) const;
   [[nodiscard]] StoreSnapshot snapshot() const;
   [[nodiscard]] Health health() const;
 
@@ -114,6 +120,7 @@ class StoreCore final : public BusSink {
   std::unique_ptr<RemotePort> remote;  ///< null: L1 only
   std::unique_ptr<BusPort> bus;        ///< null: none
   std::unique_ptr<LeaseKeeper> keeper;
+  std::unique_ptr<l1::PressureGuard> guard;  ///< null: memory pressure is not followed
   Flights flights;
   AnsweredWrites writes;
   LeaseCounts leases;
@@ -123,6 +130,14 @@ class StoreCore final : public BusSink {
 
  private:
   std::uint64_t forks_at_open_;
+  void leave(double share);
+  [[nodiscard]] Result<void> resize_table() noexcept;  // REQUIRES: resize_mutex_
+  [[nodiscard]] std::string view_name(l1::ViewId id) const;
+  [[nodiscard]] L1Workload workload(const L1Stats& stats) const;
+
+  mutable std::mutex resize_mutex_;
+  std::atomic<std::uint64_t> l1_bytes_{0};  // asked for; changed under resize_mutex_, read by scrapes, also in a forked child
+  double l1_share_ = 1;                     // what pressure leaves of it
   std::atomic<bool> closed_{false};
   std::mutex close_mutex_;
   mutable std::mutex views_mutex_;                        // taken to open a view and to scrape

@@ -5,9 +5,11 @@
 
 #include <tiercache/base/lab.hpp>
 
+#include <algorithm>
+#include <array>
+
 namespace tiercache::detail {
 namespace {
-
 
 ReadResult refused(Errc code, std::string message) {
   ReadResult r;
@@ -41,7 +43,7 @@ R contain(StoreCore* core, F&& call) noexcept {
 }  // namespace
 
 /// What a hit must know before it probes L1. now_ms < 0: L1 may not answer.
-View::Standing View::standing(std::string_view id) const noexcept {
+[[gnu::always_inline]] inline View::Standing View::standing(std::string_view id) const noexcept {
   const StoreCore& core = *core_;
   const ShardId shard = core.keys.sharded() ? core.keys.shard_of(state_->name, id) : ShardId{0};
   const auto generation = [&] { return core.coherence.generation(shard) + state_->clears.load(std::memory_order_acquire); };
@@ -70,20 +72,78 @@ l1::Pin View::probe(std::string_view id) noexcept {
   l1::Table& table = *core_->table;
   const std::uint64_t hash = table.hash(state_->l1_id, id);
   l1::Pin pin = table.find(state_->l1_id, id, hash, standing.generation, standing.now_ms);
-  if (pin) state_->l1_hits.add();
+  if (pin) [[likely]] {
+    state_->l1_hits.add();
+    table.count_hit(state_->l1_id, id, hash, *pin.entry());
+  }
   return pin;
 }
 
-bool View::visit(std::string_view id, FunctionRef<void(const void*, std::uint64_t)> f) {
+bool View::visit(std::string_view id, FunctionRef<void(const l1::Entry&)> f) {
   if (state_ == nullptr) return false;
   const Standing standing = this->standing(id);
   if (standing.now_ms < 0) return false;
   l1::Table& table = *core_->table;
   const std::uint64_t hash = table.hash(state_->l1_id, id);
-  const bool hit = table.visit(state_->l1_id, id, hash, standing.generation, standing.now_ms,
-                               [&](const void* value, const l1::Entry& entry) { f(value, entry.version()); });
+  const bool hit =
+      table.visit(state_->l1_id, id, hash, standing.generation, standing.now_ms, [&](const void*, const l1::Entry& entry) {
+        table.count_hit(state_->l1_id, id, hash, entry);
+        f(entry);
+      });
   if (hit) state_->l1_hits.add();
   return hit;
+}
+
+ReadResult View::probe_copy(std::string_view id) {
+  ReadResult r;
+  visit(id, [&](const l1::Entry& entry) {
+    r.owned = state_->ops->copy(entry.value());
+    r.version = entry.version();
+    r.source = Source::l1;
+  });
+  return r;
+}
+
+void View::probe_many(std::span<const std::string_view> ids, std::span<ReadResult> results) {
+  // A batch may be larger than what a thread may pin: the first half of that goes to the caller, the rest is copied.
+  constexpr std::size_t group = l1::pins_per_thread() / 2;
+  l1::Table& table = *core_->table;
+  std::array<std::uint64_t, group> hashes;  // NOLINT(cppcoreguidelines-pro-type-member-init): filled as far as it is used
+  for (std::size_t begin = 0; begin < ids.size(); begin += group) {
+    const std::span<const std::string_view> some = ids.subspan(begin, std::min(group, ids.size() - begin));
+    std::array<l1::Pin, group> pins;
+    if (core_->keys.sharded()) {
+      for (std::size_t i = 0; i < some.size(); ++i) pins[i] = probe(some[i]);  // each shard has its own standing
+    } else if (const Standing standing = this->standing(some.front()); standing.now_ms >= 0) [[likely]] {
+      TIERCACHE_LAB_POINT(validity_to_probe, some.front());
+      for (std::size_t i = 0; i < some.size(); ++i) hashes[i] = table.hash(state_->l1_id, some[i]);
+      table.find_many(state_->l1_id, some, hashes.data(), standing.generation, standing.now_ms, pins.data());
+      for (std::size_t i = 0; i < some.size(); ++i) {
+        if (!pins[i]) continue;
+        state_->l1_hits.add();
+        table.count_hit(state_->l1_id, some[i], hashes[i], *pins[i].entry());
+      }
+    } else {
+      state_->l1_bypassed.fetch_add(some.size() - 1, std::memory_order_relaxed);  // standing() counted one
+      continue;
+    }
+    const bool exhausted = l1::pins_exhausted();  // then an empty pin need not be a miss
+    for (std::size_t i = 0; i < some.size(); ++i) {
+      ReadResult& r = results[begin + i];
+      if (pins[i]) {
+        r.version = pins[i].entry()->version();
+        r.source = Source::l1;
+        if (begin == 0) {
+          r.pin = std::move(pins[i]);
+        } else {
+          r.owned = state_->ops->copy(pins[i].value());
+          pins[i].reset();
+        }
+      } else if (exhausted) {
+        r = probe_copy(some[i]);
+      }
+    }
+  }
 }
 
 ReadResult View::read(std::string_view id, const ReadOptions& options, const LoaderRef* loader) noexcept {
@@ -112,20 +172,13 @@ std::vector<ReadResult> View::read_many(std::span<const std::string_view> ids, c
   std::vector<Key> missing;
   std::vector<std::size_t> places;
   const char* closed = error_ ? nullptr : core_->unusable();
+  if (!error_) probe_many(ids, results);
   for (std::size_t i = 0; i < ids.size(); ++i) {
+    if (results[i].has_value()) continue;
     if (error_) {
       results[i] = refused(error_->code, error_->message);
     } else if (const char* fault = id_fault(ids[i])) {
       results[i] = refused(Errc::invalid_argument, fault);
-    } else if (l1::Pin pin = probe(ids[i])) {
-      results[i].version = pin.entry()->version();
-      results[i].source = Source::l1;
-      // A batch may be larger than what a thread may pin: keep a few pins for the caller, copy the rest.
-      if (i < l1::pins_per_thread() / 2) {
-        results[i].pin = std::move(pin);
-      } else {
-        results[i].owned = state_->ops->copy(pin.value());
-      }
     } else if (closed != nullptr) {
       results[i] = refused(Errc::closed, closed);
     } else {
@@ -196,25 +249,28 @@ Result<bool> View::exists(std::string_view id, const ReadOptions& options) noexc
   });
 }
 
-ViewStats View::stats() const {
+ViewStats ViewState::stats(const l1::Table& table) const {
   ViewStats s;
-  if (state_ == nullptr) return s;
   const auto get = [](const std::atomic<std::uint64_t>& n) { return n.load(std::memory_order_relaxed); };
-  s.name = state_->name;
-  s.l1_hits = state_->l1_hits.sum();
-  s.l1_misses = get(state_->l1_misses);
-  s.l2_hits = get(state_->l2_hits);
-  s.misses = get(state_->misses);
-  s.loads = get(state_->loads);
-  s.load_failures = get(state_->load_failures);
-  s.flight_joins = get(state_->flight_joins);
-  s.puts = get(state_->puts);
-  s.erases = get(state_->erases);
-  s.l1_bypassed = get(state_->l1_bypassed);
-  s.bad_envelopes = get(state_->bad_envelopes);
-  s.foreign_values = get(state_->foreign_values);
+  s.name = name;
+  s.l1_hits = l1_hits.sum();
+  s.l1_misses = get(l1_misses);
+  s.l2_hits = get(l2_hits);
+  s.misses = get(misses);
+  s.loads = get(loads);
+  s.load_failures = get(load_failures);
+  s.flight_joins = get(flight_joins);
+  s.puts = get(puts);
+  s.erases = get(erases);
+  s.l1_bypassed = get(l1_bypassed);
+  s.bad_envelopes = get(bad_envelopes);
+  s.foreign_values = get(foreign_values);
+  s.l1_quota_bytes = options.l1_quota_bytes;
+  s.l1_bytes = table.view_bytes(l1_id);
   return s;
 }
+
+ViewStats View::stats() const { return state_ != nullptr ? state_->stats(*core_->table) : ViewStats{}; }
 
 Health View::health() const { return core_ ? core_->health() : Health{HealthState::closed, false, false, "moved from"}; }
 

@@ -171,7 +171,11 @@ Result<std::unique_ptr<Table>> Table::create(const Options& options) {
   }
 }
 
-Table::Table(Core* core) noexcept : buckets_(core->buckets), line_count_(core->bucket_count * lines_per_bucket), core_(core) {}
+Table::Table(Core* core) noexcept
+    : buckets_(core->buckets),
+      line_count_(core->bucket_count * lines_per_bucket),
+      profile_(core->profile.enabled() ? &core->profile : nullptr),
+      core_(core) {}
 
 Table::~Table() { Core::abandon(core_); }
 
@@ -253,7 +257,7 @@ std::vector<KeyHeat> Table::hottest(std::uint32_t k) { return core_->profile.hot
 std::vector<MissCurvePoint> Table::miss_curve() { return core_->profile.miss_curve(); }
 std::vector<KeyAge> Table::coldest(std::uint32_t k) { return core_->eviction.coldest(*core_, k); }
 
-void Table::count_hit(ViewId view, std::string_view key, std::uint64_t hash, const Entry& entry) noexcept {
+void Table::count_sampled_hit(ViewId view, std::string_view key, std::uint64_t hash, const Entry& entry) noexcept {
   core_->profile.found(view, key, hash, core_->cost(entry));
 }
 

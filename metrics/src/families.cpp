@@ -126,6 +126,12 @@ void add_views(Builder& out, const std::vector<Named>& stores) {
     out.add(n.with({{"view", v.name}, {"kind", "corrupt"}}), v.bad_envelopes);
     out.add(n.with({{"view", v.name}, {"kind", "foreign"}}), v.foreign_values);
   });
+  out.begin("l1_view_bytes", MetricType::Gauge, "Bytes that the view's entries take of L1's budget.");
+  each([&](const Named& n, const ViewStats& v) { out.add(n.with({{"view", v.name}}), v.l1_bytes); });
+  out.begin("l1_view_quota_bytes", MetricType::Gauge, "The most that the view may take of L1's budget; absent: no limit.");
+  each([&](const Named& n, const ViewStats& v) {
+    if (v.l1_quota_bytes != 0) out.add(n.with({{"view", v.name}}), v.l1_quota_bytes);
+  });
 }
 
 void add_l1(Builder& out, const std::vector<Named>& stores) {
@@ -133,33 +139,70 @@ void add_l1(Builder& out, const std::vector<Named>& stores) {
     out.begin(name, type, help);
     for (const Named& n : stores) out.add(n.labels, n.store.l1.*field);
   };
-  one("l1_capacity_bytes", MetricType::Gauge, &L1Stats::capacity_bytes, "The byte budget of L1.");
-  out.begin("l1_bytes", MetricType::Gauge,
-            "Bytes of L1 in use: used is all, fixed the tables' part, retired the part unlinked but not freed yet.");
+  one("l1_capacity_bytes", MetricType::Gauge, &L1Stats::capacity_bytes,
+      "The byte budget of L1 now: what memory pressure leaves of the configured one.");
+  out.begin("l1_configured_bytes", MetricType::Gauge, "The byte budget of L1 as configured, or as it was resized to.");
+  for (const Named& n : stores) out.add(n.labels, n.store.l1_configured_bytes);
+  out.begin(
+      "l1_bytes", MetricType::Gauge,
+      "Bytes of L1 in use: used is all, fixed the tables' part, retired the part unlinked but not freed yet, payload that of "
+      "keys and values.");
   for (const Named& n : stores) {
     out.add(n.with({{"kind", "used"}}), n.store.l1.used_bytes);
     out.add(n.with({{"kind", "fixed"}}), n.store.l1.fixed_bytes);
     out.add(n.with({{"kind", "retired"}}), n.store.l1.retired_bytes);
+    out.add(n.with({{"kind", "payload"}}), n.store.l1.payload_bytes);
   }
   one("l1_entries", MetricType::Gauge, &L1Stats::entries, "Entries in L1.");
+  one("l1_small_queue_bytes", MetricType::Gauge, &L1Stats::small_queue_bytes,
+      "Bytes of the newcomers in L1, which have to be asked for again to stay; 0 where the number of entries is limited.");
+  out.begin("l1_small_queue_share", MetricType::Gauge,
+            "The share of L1 that newcomers may have now, as the workload wants it; 0..1.");
+  for (const Named& n : stores) out.add(n.labels, n.store.l1.small_queue_share);
   one("l1_inserts_total", MetricType::Counter, &L1Stats::inserts, "Entries that L1 took in.");
   one("l1_evictions_total", MetricType::Counter, &L1Stats::evictions, "Entries evicted from L1 for room.");
+  one("l1_promotions_total", MetricType::Counter, &L1Stats::promoted,
+      "Entries moved from the queue of newcomers to the main one, because they were asked for again.");
+  one("l1_demotions_total", MetricType::Counter, &L1Stats::demoted, "Evictions from the main queue.");
+  one("l1_crowded_out_total", MetricType::Counter, &L1Stats::crowded_out,
+      "Evictions because a bucket of the table was full, not L1: many mean l1.expected_entry_bytes is too large.");
   one("l1_expirations_total", MetricType::Counter, &L1Stats::expirations,
       "Entries reclaimed because they had expired or were of an older generation.");
   one("l1_invalidations_total", MetricType::Counter, &L1Stats::invalidations, "Entries removed by an erase or an invalidation.");
-  out.begin(
-      "l1_refusals_total", MetricType::Counter,
-      "Puts and fills that L1 refused: no_room, too_large, or fence (the key was invalidated while its value was fetched).");
+  out.begin("l1_refusals_total", MetricType::Counter,
+            "Puts and fills that L1 refused: no_room, too_large, fence (the key was invalidated while its value was fetched), or "
+            "cold (so "
+            "large that what it would drive out was asked for more often).");
   for (const Named& n : stores) {
     out.add(n.with({{"reason", "no_room"}}), n.store.l1.refused_no_room);
     out.add(n.with({{"reason", "too_large"}}), n.store.l1.refused_too_large);
     out.add(n.with({{"reason", "fence"}}), n.store.l1.refused_fence);
+    out.add(n.with({{"reason", "cold"}}), n.store.l1.not_promoted);
   }
-  out.begin("promotions_total", MetricType::Counter,
-            "Values read from L2 or loaded that L1 kept (kept) or found too cold to evict another for (cold).");
+}
+
+/// Estimates of L1's workload; absent as long as nothing was sampled. Keys never become labels.
+void add_workload(Builder& out, const std::vector<Named>& stores) {
+  const auto factor_name = [](double factor) {
+    std::string text = std::to_string(factor);
+    text.erase(text.find_last_not_of('0') + 1);
+    if (text.back() == '.') text.pop_back();
+    return "x" + text;
+  };
+  out.begin(
+      "l1_hit_ratio_estimate", MetricType::Gauge,
+      "The hit ratio that L1 would have with so many times its budget: an estimate from a sample of the workload of lately, by "
+      "a model of LRU.");
   for (const Named& n : stores) {
-    out.add(n.with({{"kind", "kept"}}), n.store.l1.promoted);
-    out.add(n.with({{"kind", "cold"}}), n.store.l1.not_promoted);
+    for (const auto& [factor, ratio] : n.store.l1_workload.hit_ratios)
+      out.add(n.with({{"capacity", factor_name(factor)}}), ratio);
+  }
+  out.begin("l1_hottest_share", MetricType::Gauge,
+            "The share of L1's hits of lately that go to the hottest key and to the ten hottest.");
+  for (const Named& n : stores) {
+    if (!n.store.l1_workload.heat_known) continue;
+    out.add(n.with({{"keys", "1"}}), n.store.l1_workload.hottest_1_share);
+    out.add(n.with({{"keys", "10"}}), n.store.l1_workload.hottest_10_share);
   }
 }
 
@@ -268,6 +311,7 @@ std::vector<MetricFamily> families(const std::vector<StoreSnapshot>& stores) {
   Builder out;
   add_views(out, named);
   add_l1(out, named);
+  add_workload(out, named);
   add_l2(out, named);
   add_bus(out, named);
   add_errors(out, named);

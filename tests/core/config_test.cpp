@@ -22,6 +22,10 @@ TEST(Config, NamesTheBadField) {
       {"resource", [](Config& c) { c.resource.clear(); }},
       {"l1.capacity_bytes", [](Config& c) { c.l1.capacity_bytes = 0; }},
       {"l1.expected_entry_bytes", [](Config& c) { c.l1.expected_entry_bytes = 1; }},
+      {"l1.resize_max_bytes", [](Config& c) { c.l1.resize_max_bytes = 1ULL << 50; }},
+      {"l1_pressure.headroom", [](Config& c) { c.l1_pressure.headroom = 0; }},
+      {"l1_pressure.floor", [](Config& c) { c.l1_pressure.floor = 2; }},
+      {"l1_pressure.period", [](Config& c) { c.l1_pressure.period = 1ms; }},
       {"l2.url", [](Config& c) { c.l2.url = "http://x"; }},
       {"l2.pool_size", [](Config& c) { c.l2.pool_size = 0; }},
       {"l2.backoff_max", [](Config& c) { c.l2.backoff_max = 1ms; }},
@@ -56,9 +60,20 @@ class FromEnv : public ::testing::Test {
     for (const char* name : names) unsetenv(name);
   }
   void TearDown() override { SetUp(); }
-  static constexpr const char* names[] = {"REDIS_URL",          "REDIS_HOST",         "REDIS_PORT",          "REDIS_USERNAME",
-                                          "REDIS_PASSWORD",     "REDIS_DB",           "REDIS_ENABLED",       "TIERCACHE_ENV",
-                                          "TIERCACHE_RESOURCE", "TIERCACHE_L1_BYTES", "TIERCACHE_BUDGET_MS", "TIERCACHE_LOG"};
+  static constexpr const char* names[] = {"REDIS_URL",
+                                          "REDIS_HOST",
+                                          "REDIS_PORT",
+                                          "REDIS_USERNAME",
+                                          "REDIS_PASSWORD",
+                                          "REDIS_DB",
+                                          "REDIS_ENABLED",
+                                          "TIERCACHE_ENV",
+                                          "TIERCACHE_RESOURCE",
+                                          "TIERCACHE_L1_BYTES",
+                                          "TIERCACHE_BUDGET_MS",
+                                          "TIERCACHE_LOG",
+                                          "TIERCACHE_L1_MAX_BYTES",
+                                          "TIERCACHE_L1_PRESSURE"};
 };
 
 TEST_F(FromEnv, WithNothingSetIsTheDefault) {
@@ -75,6 +90,8 @@ TEST_F(FromEnv, TakesTheParts) {
   setenv("REDIS_PASSWORD", "p@ss", 1);
   setenv("TIERCACHE_ENV", "prod", 1);
   setenv("TIERCACHE_L1_BYTES", "1048576", 1);
+  setenv("TIERCACHE_L1_MAX_BYTES", "2097152", 1);
+  setenv("TIERCACHE_L1_PRESSURE", "On", 1);
   setenv("TIERCACHE_BUDGET_MS", "500", 1);
   setenv("TIERCACHE_LOG", "debug", 1);
   const auto config = Config::from_env();
@@ -87,6 +104,8 @@ TEST_F(FromEnv, TakesTheParts) {
   EXPECT_EQ(endpoint->password, "p@ss");
   EXPECT_EQ(config->env, "prod");
   EXPECT_EQ(config->l1.capacity_bytes, 1048576U);
+  EXPECT_EQ(config->l1.resize_max_bytes, 2097152U);
+  EXPECT_TRUE(config->l1_pressure.enabled);
   EXPECT_EQ(config->bus.staleness_budget, 500ms);
   EXPECT_EQ(config->log_level, LogLevel::debug);
 }
@@ -109,11 +128,18 @@ TEST_F(FromEnv, KillSwitchWorksWhateverTheRestSays) {
 }
 
 TEST_F(FromEnv, NamesTheBadVariable) {
-  const std::pair<const char*, const char*> cases[] = {
-      {"REDIS_PORT", "x"},           {"REDIS_PORT", "70000"},      {"REDIS_DB", "-1"},
-      {"REDIS_ENABLED", "maybe"},    {"TIERCACHE_L1_BYTES", "1k"}, {"TIERCACHE_BUDGET_MS", "0.5"},
-      {"TIERCACHE_BUDGET_MS", "10"}, {"REDIS_URL", "foo"},         {"TIERCACHE_L1_BYTES", "1"},
-      {"TIERCACHE_LOG", "loud"}};
+  const std::pair<const char*, const char*> cases[] = {{"REDIS_PORT", "x"},
+                                                       {"REDIS_PORT", "70000"},
+                                                       {"REDIS_DB", "-1"},
+                                                       {"REDIS_ENABLED", "maybe"},
+                                                       {"TIERCACHE_L1_BYTES", "1k"},
+                                                       {"TIERCACHE_BUDGET_MS", "0.5"},
+                                                       {"TIERCACHE_BUDGET_MS", "10"},
+                                                       {"REDIS_URL", "foo"},
+                                                       {"TIERCACHE_L1_BYTES", "1"},
+                                                       {"TIERCACHE_LOG", "loud"},
+                                                       {"TIERCACHE_L1_PRESSURE", "a bit"},
+                                                       {"TIERCACHE_L1_MAX_BYTES", "-1"}};
   for (const auto& [variable, value] : cases) {
     SetUp();
     setenv(variable, value, 1);

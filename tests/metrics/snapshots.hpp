@@ -16,12 +16,17 @@ inline StoreSnapshot filled_snapshot() {
   const auto fill = [&](auto&... fields) { ((fields = next++), ...); };
   fill(s.l1.capacity_bytes, s.l1.used_bytes, s.l1.fixed_bytes, s.l1.entries, s.l1.retired_bytes, s.l1.inserts, s.l1.evictions,
        s.l1.expirations, s.l1.invalidations, s.l1.refused_no_room, s.l1.refused_too_large, s.l1.refused_fence, s.l1.promoted,
-       s.l1.not_promoted);
+       s.l1.not_promoted, s.l1.demoted, s.l1.crowded_out, s.l1.payload_bytes, s.l1.small_queue_bytes, s.l1_configured_bytes);
+  s.l1.small_queue_share = 0.0625;
+  s.l1_workload.hit_ratios = {{0.25, 0.5}, {0.5, 0.625}, {1, 0.75}, {2, 0.875}, {4, 0.9375}};
+  s.l1_workload.heat_known = true;
+  s.l1_workload.hottest_1_share = 0.03125;
+  s.l1_workload.hottest_10_share = 0.15625;
   for (const char* name : {"user", "order.v2"}) {
     ViewStats v;
     v.name = name;
     fill(v.l1_hits, v.l1_misses, v.l2_hits, v.misses, v.loads, v.load_failures, v.flight_joins, v.puts, v.erases, v.l1_bypassed,
-         v.bad_envelopes, v.foreign_values);
+         v.bad_envelopes, v.foreign_values, v.l1_bytes, v.l1_quota_bytes);
     s.views.push_back(v);
   }
   s.l2.enabled = s.l2.available = true;

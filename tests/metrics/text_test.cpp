@@ -78,6 +78,8 @@ TEST(Text, EveryNumberOfASnapshotStandsUnderItsName) {
     expect("l1_bypassed_total", {{"view", v.name}}, v.l1_bypassed);
     expect("bad_values_total", {{"view", v.name}, {"kind", "corrupt"}}, v.bad_envelopes);
     expect("bad_values_total", {{"view", v.name}, {"kind", "foreign"}}, v.foreign_values);
+    expect("l1_view_bytes", {{"view", v.name}}, v.l1_bytes);
+    expect("l1_view_quota_bytes", {{"view", v.name}}, v.l1_quota_bytes);
   }
   expect("l1_capacity_bytes", {}, s.l1.capacity_bytes);
   expect("l1_bytes", {{"kind", "used"}}, s.l1.used_bytes);
@@ -91,8 +93,14 @@ TEST(Text, EveryNumberOfASnapshotStandsUnderItsName) {
   expect("l1_refusals_total", {{"reason", "no_room"}}, s.l1.refused_no_room);
   expect("l1_refusals_total", {{"reason", "too_large"}}, s.l1.refused_too_large);
   expect("l1_refusals_total", {{"reason", "fence"}}, s.l1.refused_fence);
-  expect("promotions_total", {{"kind", "kept"}}, s.l1.promoted);
-  expect("promotions_total", {{"kind", "cold"}}, s.l1.not_promoted);
+  expect("l1_refusals_total", {{"reason", "cold"}}, s.l1.not_promoted);
+  expect("l1_promotions_total", {}, s.l1.promoted);
+  expect("l1_demotions_total", {}, s.l1.demoted);
+  expect("l1_crowded_out_total", {}, s.l1.crowded_out);
+  expect("l1_bytes", {{"kind", "payload"}}, s.l1.payload_bytes);
+  expect("l1_small_queue_bytes", {}, s.l1.small_queue_bytes);
+  expect("l1_configured_bytes", {}, s.l1_configured_bytes);
+  EXPECT_EQ(out.value("tiercache_l1_small_queue_share"), 0.0625);
   expect("l2_connects_total", {}, s.l2.connects);
   expect("l2_reconnects_total", {}, s.l2.reconnects);
   expect("l2_connections", {}, s.l2.connections);
@@ -125,7 +133,7 @@ TEST(Text, EveryNumberOfASnapshotStandsUnderItsName) {
 }
 
 TEST(Text, EverySeriesNamesItsStoreAndNoLabelIsUnexpected) {
-  const std::set<std::string> known{"env", "resource", "view", "tier", "kind", "reason", "state", "le"};
+  const std::set<std::string> known{"env", "resource", "view", "tier", "kind", "reason", "state", "capacity", "keys", "le"};
   const Exposition out = read_exposition(render_text({filled_snapshot()}));
   ASSERT_FALSE(out.samples.empty());
   for (const Sample& s : out.samples) {
@@ -186,6 +194,28 @@ TEST(Text, HistogramsOfAnyValuesAreWellFormed) {
     ASSERT_EQ(out.error_text(), "") << "seed " << seed;
     ASSERT_EQ(out.value("tiercache_l2_latency_seconds_count"), n) << "seed " << seed;
   }
+}
+
+TEST(Text, WorkloadIsShownByCapacityAndByHowManyKeys) {
+  const Exposition out = read_exposition(render_text({filled_snapshot()}));
+  ASSERT_EQ(out.error_text(), "");
+  const std::pair<const char*, double> ratios[] = {{"x0.25", 0.5}, {"x0.5", 0.625}, {"x1", 0.75}, {"x2", 0.875}, {"x4", 0.9375}};
+  for (const auto& [capacity, ratio] : ratios)
+    EXPECT_EQ(out.value("tiercache_l1_hit_ratio_estimate", {{"capacity", capacity}}), ratio) << capacity;
+  EXPECT_EQ(out.value("tiercache_l1_hottest_share", {{"keys", "1"}}), 0.03125);
+  EXPECT_EQ(out.value("tiercache_l1_hottest_share", {{"keys", "10"}}), 0.15625);
+}
+
+TEST(Text, WorkloadThatIsNotKnownYetIsAbsent) {
+  StoreSnapshot s = filled_snapshot();
+  s.l1_workload = {};
+  s.views.front().l1_quota_bytes = 0;
+  const Exposition out = read_exposition(render_text({s}));
+  EXPECT_EQ(out.error_text(), "");
+  EXPECT_FALSE(out.value("tiercache_l1_hit_ratio_estimate", {{"capacity", "x1"}}).has_value());
+  EXPECT_FALSE(out.value("tiercache_l1_hottest_share", {{"keys", "1"}}).has_value());
+  EXPECT_FALSE(out.value("tiercache_l1_view_quota_bytes", {{"view", "user"}}).has_value()) << "no limit";
+  EXPECT_TRUE(out.value("tiercache_l1_view_quota_bytes", {{"view", "order.v2"}}).has_value());
 }
 
 // A snapshot is read counter by counter while they move, so its total may be behind its buckets; the text must not show that.

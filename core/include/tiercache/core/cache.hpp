@@ -29,10 +29,10 @@ struct Loaded {
 /// A named, typed view of a store. Cheap to copy; all calls thread-safe; keys are 1..1024 bytes above 0x20 without 0x7F, `{`,
 /// `}`.
 ///
-/// Progress: a hit in L1 is lock-free (no lock, no allocation, no system call, no shared write when repeated). Everything else
-/// talks to Redis and blocks up to the deadline. No call throws, but get_many for want of memory (or what V's copy throws) and
-/// visit what its visitor throws; what the loader throws becomes Errc::loader_failed for the leader and everyone who waited for
-/// it.
+/// Progress: a hit in L1 is lock-free (no lock, no allocation, no system call; no shared write when repeated, but for the one hit
+/// in some sixty that Config::l1.profile samples). Everything else talks to Redis and blocks up to the deadline. No call throws,
+/// but get_many for want of memory (or what V's copy throws) and visit what its visitor throws; what the loader throws becomes
+/// Errc::loader_failed for the leader and everyone who waited for it.
 ///
 /// A writer reads its own writes: after put or erase returned ok, reads of this store see that write or a later one; after any
 /// other answer from Redis, or none, they see what Redis holds, never an L1 copy of before. Other stores see it within the
@@ -67,7 +67,7 @@ class Cache {
   /// reference. For the caller that wants L1 or nothing: it never talks to Redis.
   template <class F>
   bool visit(std::string_view key, F&& f) {
-    return view_->visit(key, [&f](const void* value, std::uint64_t) { std::forward<F>(f)(*static_cast<const V*>(value)); });
+    return view_->visit(key, [&f](const l1::Entry& entry) { std::forward<F>(f)(entry.value_as<V>()); });
   }
 
   /// Stores and announces in one atomic step. With Redis as the record: last write wins. Where a database is the record: erase()
@@ -117,16 +117,15 @@ class Cache {
     Handle<V> handle;
     handle.pin_ = view_->probe(key);
     if (handle.pin_) {
-      handle.value_ = static_cast<const V*>(handle.pin_.value());
-      handle.version_ = handle.pin_.entry()->version();
+      handle.value_ = &handle.pin_.template value_as<V>();
       handle.source_ = Source::l1;
     } else if (l1::pins_exhausted()) [[unlikely]] {
       try {
-        view_->visit(key, [&handle](const void* value, std::uint64_t version) {
-          auto copy = std::make_shared<V>(*static_cast<const V*>(value));
+        view_->visit(key, [&handle](const l1::Entry& entry) {
+          auto copy = std::make_shared<V>(entry.value_as<V>());
           handle.value_ = copy.get();
           handle.owned_ = std::move(copy);
-          handle.version_ = version;
+          handle.version_ = entry.version();
           handle.source_ = Source::l1;
         });
       } catch (...) {  // a copy that cannot be made is a miss
@@ -139,7 +138,7 @@ class Cache {
     Handle<V> handle;
     handle.pin_ = std::move(r.pin);
     handle.owned_ = std::move(r.owned);
-    handle.value_ = static_cast<const V*>(handle.pin_ ? handle.pin_.value() : handle.owned_.get());
+    handle.value_ = handle.pin_ ? &handle.pin_.template value_as<V>() : static_cast<const V*>(handle.owned_.get());
     handle.version_ = r.version;
     handle.source_ = r.source;
     if (r.error) handle.error_ = std::make_unique<Error>(std::move(*r.error));

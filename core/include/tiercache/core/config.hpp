@@ -5,6 +5,7 @@
 #include <tiercache/base/result.hpp>
 #include <tiercache/invalidation/options.hpp>
 #include <tiercache/l1/options.hpp>
+#include <tiercache/l1/pressure.hpp>
 #include <tiercache/l2/options.hpp>
 
 #include <chrono>
@@ -16,11 +17,12 @@ namespace tiercache {
 /// What a store is made of. A plain struct: fill it, hand it to Store::open. Each module owns its options; their headers document
 /// every field. Nothing here is read again after open().
 struct Config {
-  std::string env = "dev";       ///< first part of every key; 1..64 of A-Za-z0-9._-
-  std::string resource = "app";  ///< second part: the service whose instances share the cache; same alphabet
-  l1::Options l1;
-  l2::Options l2;             ///< l2.enabled = false: L1 only
-  invalidation::Options bus;  ///< bus.enabled = false: L1 is bounded by its ttl alone (needs l2 to matter)
+  std::string env = "dev";          ///< first part of every key; 1..64 of A-Za-z0-9._-
+  std::string resource = "app";     ///< second part: the service whose instances share the cache; same alphabet
+  l1::Options l1;                   ///< but is_void, accesses and their contexts, which the store sets
+  l1::PressureOptions l1_pressure;  ///< l1_pressure.enabled = true: L1 gives memory back when the machine runs short of it
+  l2::Options l2;                   ///< l2.enabled = false: L1 only
+  invalidation::Options bus;        ///< bus.enabled = false: L1 is bounded by its ttl alone (needs l2 to matter)
 
   std::chrono::milliseconds default_deadline{1000};  ///< of a call that names none; > 0
   std::chrono::milliseconds lease_ttl{800};          ///< how long a dead loader can hold others up; renewed at half; >= 100 ms
@@ -36,7 +38,8 @@ struct Config {
 
   /// Defaults overridden by the environment: REDIS_URL, or REDIS_HOST, REDIS_PORT, REDIS_USERNAME, REDIS_PASSWORD, REDIS_DB;
   /// REDIS_ENABLED (false, 0, no, off: l2.enabled = false); TIERCACHE_ENV, TIERCACHE_RESOURCE, TIERCACHE_L1_BYTES,
-  /// TIERCACHE_BUDGET_MS, TIERCACHE_LOG (debug, info, warn, error, off). An error names the variable.
+  /// TIERCACHE_L1_MAX_BYTES (l1.resize_max_bytes), TIERCACHE_L1_PRESSURE (true or false), TIERCACHE_BUDGET_MS, TIERCACHE_LOG
+  /// (debug, info, warn, error, off). An error names the variable.
   [[nodiscard]] static Result<Config> from_env();
 };
 

@@ -19,8 +19,8 @@ enum class Source : std::uint8_t { none, l1, l2, loader };
 /// With a value it is either a pin on L1's own entry (nothing was copied) or a shared owner of a value that L1 did not keep.
 /// Either way `*handle` stays readable and unchanged until the handle goes, whatever happens to the entry, the view or the store.
 /// Move-only (a moved-from handle is empty); may be moved to and destroyed on another thread; not for concurrent use. A thread
-/// may hold 24 pins; past that, hits
-/// are copied. A held pin keeps its entry's bytes in the budget: keep handles for a request, not for an hour.
+/// may hold 24 pins; past that, hits are copied. A held pin keeps its entry's bytes in the budget: keep handles for a request,
+/// not for an hour.
 template <class V>
 class Handle {
  public:
@@ -55,7 +55,9 @@ class Handle {
   /// but could not be stored (Redis away: Errc::unavailable).
   [[nodiscard]] const Error* error() const noexcept { return error_.get(); }
   /// The value's version; 0: none.
-  [[nodiscard]] std::uint64_t version() const noexcept { return version_; }
+  [[nodiscard]] std::uint64_t version() const noexcept {
+    return pin_ ? pin_.entry()->version() : version_;  // not read before it is asked for: it lies on a line of its own
+  }
   /// True when the value lies in L1 itself.
   [[nodiscard]] bool pinned() const noexcept { return static_cast<bool>(pin_); }
 
@@ -67,7 +69,7 @@ class Handle {
   l1::Pin pin_;
   std::shared_ptr<const void> owned_;
   std::unique_ptr<Error> error_;
-  std::uint64_t version_ = 0;
+  std::uint64_t version_ = 0;  ///< without a pin
   Source source_ = Source::none;
 };
 

@@ -94,7 +94,7 @@ class View {
 
   /// The hit path. Lock-free; empty when L1 has nothing coherent.
   [[nodiscard]] l1::Pin probe(std::string_view id) noexcept;
-  bool visit(std::string_view id, FunctionRef<void(const void*, std::uint64_t version)> f);
+  bool visit(std::string_view id, FunctionRef<void(const l1::Entry&)> f);
 
   [[nodiscard]] ReadResult read(std::string_view id, const ReadOptions& options, const LoaderRef* loader) noexcept;
   [[nodiscard]] std::vector<ReadResult> read_many(std::span<const std::string_view> ids, const ReadOptions& options);
@@ -112,6 +112,10 @@ class View {
     std::uint32_t generation;
   };
   [[nodiscard]] Standing standing(std::string_view id) const noexcept;
+  /// The hits among `ids`, whole groups at a time, into `results`.
+  void probe_many(std::span<const std::string_view> ids, std::span<ReadResult> results);
+  /// A hit as a copy, where the thread has no pin left. May throw what the value's copy throws.
+  [[nodiscard]] ReadResult probe_copy(std::string_view id);
 
   std::shared_ptr<StoreCore> core_;
   ViewState* state_;  ///< owned by core_; null when error_ is set

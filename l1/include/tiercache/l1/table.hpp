@@ -205,7 +205,16 @@ class Table {
   /// What more or less memory would bring. Empty as hottest(), or as long as nothing was sampled.
   [[nodiscard]] std::vector<MissCurvePoint> miss_curve();
   /// A hit, for the two above only. Wait-free, writes the thread's own lines but for sampled ones.
-  void count_hit(ViewId view, std::string_view key, std::uint64_t hash, const Entry& entry) noexcept;
+  void count_hit(ViewId view, std::string_view key, std::uint64_t hash, const Entry& entry) noexcept {
+    if (profile_ == nullptr) return;
+    // Both of the profile's questions, so that the call and the entry's cost are for the few hits that are sampled.
+    std::uint32_t& gap = detail::tls_sampling.gap;
+    if (gap <= 1 || profile_->samples(hash)) [[unlikely]] {
+      count_sampled_hit(view, key, hash, entry);
+    } else {
+      --gap;
+    }
+  }
   /// To be told of a key that was asked for and not found: what is asked for often is kept. (Hits count themselves.) Wait-free.
   void count_miss(std::uint64_t hash) noexcept;
 
@@ -247,11 +256,13 @@ class Table {
                                    std::int64_t now_ms, detail::HazardSlot& hazard) noexcept;
   /// What a hit that is not yet known to be hot writes. False: the entry's idle ttl has passed.
   [[nodiscard]] bool touch(std::uint64_t hash, const detail::Match& match, std::int64_t now_ms) noexcept;
+  void count_sampled_hit(ViewId view, std::string_view key, std::uint64_t hash, const Entry& entry) noexcept;
   /// Unlinks a void entry on which the caller holds a hazard, unless it is of a newer generation than the caller's.
   void reap(std::uint64_t hash, const detail::Match& match, std::uint32_t generation, std::int64_t now_ms) noexcept;
 
   Bucket* buckets_;
   std::uint64_t line_count_;  // < 2^32
+  Profile* profile_;  // null: none
   Core* core_;
 };
 

@@ -122,6 +122,20 @@ struct ViewStats {
   std::uint64_t l1_bypassed = 0;     ///< reads for which L1 was not coherent within the budget
   std::uint64_t bad_envelopes = 0;   ///< values that did not verify or decode
   std::uint64_t foreign_values = 0;  ///< values without our magic, or of a newer format or schema: left alone
+  std::uint64_t l1_bytes = 0;        ///< that the view's entries take of L1's budget
+  std::uint64_t l1_quota_bytes = 0;  ///< the most that they may; 0: no limit
+};
+
+/// The workload of L1 as it is sampled: estimates, of lately.
+struct L1Workload {
+  struct HitRatio {
+    double factor = 0;  ///< of the capacity in force
+    double ratio = 0;   ///< the share of accesses that would be hits
+  };
+  std::vector<HitRatio> hit_ratios;  ///< at a quarter, a half, once, twice and four times; empty: nothing was sampled yet
+  bool heat_known = false;
+  double hottest_1_share = 0;   ///< of the hits, that go to the hottest key
+  double hottest_10_share = 0;  ///< to the ten hottest
 };
 
 struct RemoteStats {
@@ -171,6 +185,9 @@ struct StoreSnapshot {
   std::string env;
   std::string resource;
   L1Stats l1;
+  std::uint64_t l1_configured_bytes =
+      0;  ///< by config or Store::resize_l1; l1.capacity_bytes is what memory pressure leaves of it
+  L1Workload l1_workload;
   std::vector<ViewStats> views;
   RemoteStats l2;
   BusStats bus;
