@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "arena.hpp"
 
+#include <tiercache/l1/hazard_kernel.hpp>
+#include <tiercache/l1/sync.hpp>
+
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -24,6 +27,8 @@
 namespace tiercache::l1 {
 
 namespace {
+
+using Bits = BitmapWord<StdSync>;
 
 constexpr std::uint64_t scan_max = 4096;
 
@@ -76,9 +81,7 @@ void* Arena::allocate(unsigned granules, std::uint32_t stripe) noexcept {
       const std::uint64_t starts = run_starts(taken, granules);
       if (starts == 0) break;
       const int at = std::countr_zero(starts);
-      // (18) acquire: pairs with the release (19): the last owner is done with the memory.
-      if (taken_[block].compare_exchange_weak(taken, taken | (run(granules) << at), std::memory_order_acquire,
-                                              std::memory_order_relaxed)) {
+      if (Bits::take(taken_[block], taken, run(granules) << at)) {
         if (step != 0) cursor.store(block, std::memory_order_relaxed);
         char* memory = base_ + block * block_bytes + static_cast<std::size_t>(at) * granule_bytes;
         ASAN_UNPOISON_MEMORY_REGION(memory, granules * granule_bytes);
@@ -94,7 +97,7 @@ void* Arena::allocate(unsigned granules, std::uint32_t stripe) noexcept {
 void Arena::free(void* memory, unsigned granules) noexcept {
   ASAN_POISON_MEMORY_REGION(memory, granules * granule_bytes);
   const auto granule = static_cast<std::uint64_t>(static_cast<char*>(memory) - base_) / granule_bytes;
-  taken_[granule / block_granules].fetch_and(~(run(granules) << (granule % block_granules)), std::memory_order_release);  // (19)
+  Bits::give(taken_[granule / block_granules], run(granules) << (granule % block_granules));
 }
 
 std::uint64_t Arena::granules_taken() const noexcept {

@@ -14,10 +14,10 @@ constexpr std::uint64_t retire_count_max = 64;
 /// Cores of tables that ended while entries were pinned.
 std::atomic<Core*> abandoned{nullptr};
 
+using Abandoned = RetiredStack<StdSync, Core>;
+
 void push_abandoned(Core* core) noexcept {
-  core->next_abandoned = abandoned.load(std::memory_order_relaxed);
-  while (!abandoned.compare_exchange_weak(core->next_abandoned, core, std::memory_order_release)) {  // (20)
-  }
+  Abandoned::push(abandoned, core, core, [](Core& last, Core* next) noexcept { last.next_abandoned = next; });
 }
 }  // namespace
 
@@ -45,15 +45,11 @@ void Core::free_memory(Entry* entry) noexcept {
 }
 
 void Core::push_retired(Entry* first, Entry* last) noexcept {
-  Entry* head = retired.load(std::memory_order_relaxed);
-  do {
-    Access::set_next(*last, head);
-    // (21) release: pairs with the acquire (22). Nobody pops single entries, so a recurring head does no harm.
-  } while (!retired.compare_exchange_weak(head, first, std::memory_order_release, std::memory_order_relaxed));
+  RetiredStack<StdSync, Entry>::push(retired, first, last, [](Entry& entry, Entry* next) { Access::set_next(entry, next); });
 }
 
 void Core::retire(Entry* entry) noexcept {
-  Access::set_retired(*entry);  // before the scan that may free it: see (13)
+  detail::Hazards::mark_retired(Access::flags(*entry), Access::flag_retired);
   budget.retire(cost(*entry));
   push_retired(entry, entry);
 }
@@ -73,7 +69,7 @@ bool Core::reclaim_due() const noexcept {
 
 bool Core::reclaim() noexcept {
   // The whole stack at once: a thread that is stopped in here keeps what it took, which is about one threshold's worth.
-  Entry* list = retired.exchange(nullptr, std::memory_order_acquire);  // (22)
+  Entry* list = RetiredStack<StdSync, Entry>::take(retired);
   if (list == nullptr) return false;
   detail::HazardScan hazards;
   const bool scanned = StdSync::heavy_barrier() && hazards.collect();
@@ -120,7 +116,7 @@ void Core::abandon(Core* core) noexcept {
 }
 
 void Core::sweep_abandoned() noexcept {
-  Core* list = abandoned.exchange(nullptr, std::memory_order_acquire);  // pairs with (20)
+  Core* list = Abandoned::take(abandoned);
   while (list != nullptr) {
     Core* core = list;
     list = core->next_abandoned;

@@ -111,10 +111,14 @@ struct EntryAccess {
   [[nodiscard]] static Entry* next(const Entry& entry) noexcept { return at(entry.link_.load(std::memory_order_relaxed)); }
   static void set_next(Entry& entry, const Entry* next) noexcept { entry.link_.store(address(next), std::memory_order_relaxed); }
 
+  /// For validate(), when nothing moves.
   [[nodiscard]] static bool retired(const Entry& entry) noexcept {
-    return (entry.flags_.load(std::memory_order_acquire) & Entry::flag_retired) != 0;
+    return (entry.flags_.load(std::memory_order_relaxed) & Entry::flag_retired) != 0;
   }
-  static void set_retired(Entry& entry) noexcept { entry.flags_.fetch_or(Entry::flag_retired, std::memory_order_acq_rel); }
+  /// For HazardKernel, which marks the entry retired and asks for it.
+  static constexpr std::uint8_t flag_retired = Entry::flag_retired;
+  [[nodiscard]] static const std::atomic<std::uint8_t>& flags(const Entry& entry) noexcept { return entry.flags_; }
+  [[nodiscard]] static std::atomic<std::uint8_t>& flags(Entry& entry) noexcept { return entry.flags_; }
 
   /// Key compare without a call: keys are short.
   [[nodiscard]] static bool same(const char* a, const char* b, std::size_t n) noexcept {

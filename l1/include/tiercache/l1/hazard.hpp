@@ -5,6 +5,7 @@
 
 #include <tiercache/l1/bucket.hpp>
 #include <tiercache/l1/entry.hpp>
+#include <tiercache/l1/hazard_kernel.hpp>
 #include <tiercache/l1/sync.hpp>
 
 #include <bit>
@@ -23,7 +24,9 @@ inline constexpr unsigned visit_hazards = 6;        // so deep may visits nest
 inline constexpr unsigned pin_hazards = 24;
 inline constexpr unsigned record_hazards = op_hazards + visit_hazards + pin_hazards;
 
-using HazardSlot = std::atomic<const Entry*>;
+using Hazards = HazardKernel<StdSync, Entry>;
+using HazardSlot = Hazards::Slot;
+using Match = Hazards::Match;
 
 /// A thread's record. Its address is a multiple of its size, so that a pin finds the record by its slot's address. A record
 /// whose thread ended with living pins is given to the next thread with those slots taken.
@@ -77,14 +80,7 @@ extern thread_local constinit Record* tls_record;
 }
 
 /// True when the owner has a free pin slot; fetches those that other threads gave back.
-[[nodiscard]] inline bool has_free_pin(Record& record) noexcept {
-  if (record.free_pins != 0) [[likely]]
-    return true;
-  if (record.remote_freed.load(std::memory_order_relaxed) == 0) return false;
-  // (9) acquire: pairs with (10), so that the slot's null is stored before the slot is used again.
-  record.free_pins = record.remote_freed.exchange(0, std::memory_order_acquire);
-  return true;
-}
+[[nodiscard]] inline bool has_free_pin(Record& record) noexcept { return Hazards::has_free_pin(record); }
 /// REQUIRES: has_free_pin(). The slot stays free until take_pin().
 [[nodiscard]] inline unsigned free_pin(const Record& record) noexcept {
   return static_cast<unsigned>(std::countr_zero(record.free_pins));
@@ -98,53 +94,20 @@ inline void take_pin(Record& record, unsigned pin) noexcept { record.free_pins &
 inline void release_pin(HazardSlot* slot) noexcept {
   Record& record = record_of(slot);
   const auto index = static_cast<unsigned>(slot - record.hazards) - op_hazards - visit_hazards;
-  slot->store(nullptr, std::memory_order_release);  // (11) all reads of the entry are before; pairs with the scan (12)
-  if (&record == tls_record) {
-    record.free_pins |= 1U << index;
-  } else {
-    record.remote_freed.fetch_or(1U << index, std::memory_order_release);  // (10)
-  }
+  Hazards::release_pin(record, *slot, index, &record == tls_record);
 }
 
-inline void publish(HazardSlot& slot, std::uint64_t address) noexcept {
-  slot.store(EntryAccess::at(address), StdSync::hazard_store);
-}
-inline void clear(HazardSlot& slot) noexcept { slot.store(nullptr, std::memory_order_release); }  // pairs with (12)
+inline void publish(HazardSlot& slot, std::uint64_t address) noexcept { Hazards::publish(slot, EntryAccess::at(address)); }
+inline void clear(HazardSlot& slot) noexcept { Hazards::clear(slot); }
 
-/// A copy of a hazard can slip through a scan that reads the copy's slot before and the original's after. A copy of an entry
-/// that is not retired yet cannot: the scan comes after the retiring. Copies of retired ones are counted here, and a scan during
-/// which the count moved is repeated. (13)
+/// Copies of pins on retired entries: see HazardKernel::copy.
 extern std::atomic<std::uint64_t> retired_copies;
 
-/// The table's match of a key in a bucket, with a hazard on it.
-struct Match {
-  const Entry* entry = nullptr;
-  std::uint64_t word = 0;
-  unsigned slot = 0;
-};
-
-/// Scans the bucket for the key; leaves the hazard published when found. Wait-free but for slots that others keep changing under
-/// it: each retry is another thread's finished operation. The hazard may stay set on a miss: clear it.
+/// Scans the bucket for the key; leaves the hazard published when found: see HazardKernel::locate.
 [[nodiscard]] inline Match locate(const Bucket& bucket, std::uint16_t view, std::string_view key, std::uint64_t hash,
                                   HazardSlot& hazard) noexcept {
-  const std::uint16_t tag = slot::tag_of_hash(hash);
-  for (unsigned mask = StdSync::match_tags(bucket.slots, tag); mask != 0; mask &= mask - 1) {
-    const auto i = static_cast<unsigned>(std::countr_zero(mask));
-    std::uint64_t word = bucket.slots[i].load(std::memory_order_relaxed);
-    while (slot::tag(word) == tag) {
-      publish(hazard, slot::address(word));
-      StdSync::light_barrier();
-      // (14) acquire: the entry's contents; pairs with (5). Unchanged: it was in the table after the hazard was published.
-      const std::uint64_t again = bucket.slots[i].load(StdSync::hazard_check);
-      if (again == word) {
-        const Entry* entry = EntryAccess::at(slot::address(word));
-        if (EntryAccess::matches(*entry, view, key)) return {entry, word, i};
-        break;
-      }
-      word = again;
-    }
-  }
-  return {};
+  return Hazards::locate(bucket, slot::tag_of_hash(hash), hazard,
+                         [&](const Entry& entry) noexcept { return EntryAccess::matches(entry, view, key); });
 }
 
 }  // namespace detail

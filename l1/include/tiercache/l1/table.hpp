@@ -121,13 +121,10 @@ class Table {
 
   /// The key's fence now. Wait-free; one load.
   [[nodiscard]] Ticket ticket(std::uint64_t hash) const noexcept {
-    // (15) acquire: the read that follows (L2's) is not moved before; the erase that counts after this refuses the fill.
-    const std::uint64_t word = bucket(hash).control.load(StdSync::acquire);
-    // A put in progress has bumped the fence already, but a find may have missed what it installs: such a ticket would let older
-    // data in behind it. None is given; the fill is refused.
-    if (control::op(word) != 0) [[unlikely]]
+    std::uint64_t fence = 0;
+    if (!Kernel<StdSync>::open_fence(bucket(hash), fence)) [[unlikely]]
       return {};
-    return {bucket_index(hash), control::fence(word)};
+    return {bucket_index(hash), fence};
   }
 
   /// Inserts or replaces, without an admission test, and invalidates older tickets of the key. `value` is moved from only when
