@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "world.hpp"
+
+namespace tiercache::l1::model {
+
+namespace {
+[[nodiscard]] std::uint64_t address_of(const Entry& entry) noexcept { return reinterpret_cast<std::uintptr_t>(&entry); }
+[[nodiscard]] Entry& entry_at(std::uint64_t word) noexcept { return *reinterpret_cast<Entry*>(slot::address(word)); }
+}  // namespace
+
+World::World() {
+  for (unsigned i = 0; i < RelacySync::slots_used; ++i) bucket.slots[i].set(0);
+  bucket.control.set(0);
+  for (Record& record : records) {
+    for (auto& hazard : record.hazards) hazard.set(nullptr);
+    record.descriptor.word.set(0);
+    record.descriptor.slot.set(0);
+    record.remote_freed.set(0);
+    record.free_pins.set((1U << pin_hazards) - 1);
+  }
+  retired.set(nullptr);
+  taken_.set(0);
+  records_seen_.set(threads);
+  for (auto& o : ownership_) o.set(record_owned);
+  retired_copies_.set(0);
+  overflow_list_.set(nullptr);
+}
+
+void World::abandon_records() {
+  records_seen_.set(0);
+  for (auto& o : ownership_) o.set(record_unused);
+}
+
+Overflow* World::make_overflow() {
+  if (overflows_made_ == 2) return nullptr;
+  Overflow& made = overflows_[overflows_made_++];
+  for (auto& hazard : made.hazards) hazard.set(nullptr);
+  made.owned.set(true);
+  return &made;
+}
+
+void World::wait_for_overflow() { rl::yield(1, rl::debug_info("wait_for_overflow")); }
+
+// --- entries -----------------------------------------------------------------------------------------------------------------
+
+Entry* World::allocate(int key, int version) {
+  std::uint64_t seen = taken_.load(RelacySync::relaxed);
+  for (;;) {
+    const auto at = static_cast<unsigned>(std::countr_one(seen));
+    if (at >= entries_room) return nullptr;
+    if (!Bits::take(taken_, seen, std::uint64_t{1} << at)) continue;
+    Entry& entry = entries_[at];
+    expect(!entry.in_use, "an entry is given out twice");
+    entry.in_use = true;
+    entry.retired = false;
+    entry.contents = contents(key, version);
+    entry.flags.store(0, RelacySync::relaxed);
+    return &entry;
+  }
+}
+
+void World::free(Entry& entry) {
+  expect(entry.in_use, "an entry is freed twice");
+  entry.in_use = false;
+  entry.contents = freed;
+  Bits::give(taken_, std::uint64_t{1} << (&entry - entries_));
+}
+
+void World::retire(Entry& entry) {
+  expect(entry.in_use && !entry.retired, "an entry is retired twice");
+  entry.retired = true;
+  expect(entry.contents != freed, "a free entry is retired");  // production reads its size
+  Hazards::mark_retired(entry.flags, flag_retired);
+  Stack::push(retired, &entry, &entry,
+              [](Entry& last, Entry* next) { last.link.store(reinterpret_cast<std::uintptr_t>(next), RelacySync::relaxed); });
+}
+
+void World::reclaim() {
+  Entry* list = Stack::take(retired);
+  if (list == nullptr) return;
+  RelacySync::heavy_barrier();
+  const Entry* found[World::threads * (op_hazards + pin_hazards) + 2 * op_hazards];
+  bool complete = false;
+  unsigned count = 0;
+  for (unsigned attempt = 0; attempt < 2 && !complete; ++attempt) {
+    count = 0;
+    complete = Hazards::scan(*this, [&](const Entry* held) { found[count++] = held; });
+  }
+  const auto set_next = [](Entry& last, Entry* next) {
+    last.link.store(reinterpret_cast<std::uintptr_t>(next), RelacySync::relaxed);
+  };
+  while (list != nullptr) {
+    Entry& entry = *list;
+    list = reinterpret_cast<Entry*>(entry.link.load(RelacySync::relaxed));
+    bool held = !complete;
+    for (unsigned i = 0; i < count; ++i) held = held || found[i] == &entry;
+    if (held) Stack::push(retired, &entry, &entry, set_next);
+    else free(entry);
+  }
+}
+
+// --- operations --------------------------------------------------------------------------------------------------------------
+
+Hazards::Match World::locate(int key, Hazards::Slot& hazard) {
+  return Hazards::locate(bucket, static_cast<std::uint16_t>(key), hazard,
+                         [key](const Entry& entry) { return key_of(value(entry, key)) == key; });
+}
+
+int World::value(const Entry& entry, int key) {
+  const int read = entry.contents;
+  expect(read != freed, "an entry is read after it was freed");
+  expect(key_of(read) == key, "an entry holds another key");  // one tag a key here
+  return read;
+}
+
+int World::read(unsigned id, int key) {
+  Hazards::Slot& hazard = records[id].pin(0);
+  const Hazards::Match match = locate(key, hazard);
+  const int result = match.entry != nullptr ? value(*match.entry, key) : 0;
+  Hazards::clear(hazard);
+  return result;
+}
+
+const Entry* World::find(unsigned id, unsigned pin, int key) {
+  Hazards::Slot& hazard = records[id].pin(pin);
+  const Hazards::Match match = locate(key, hazard);
+  if (match.entry == nullptr) Hazards::clear(hazard);
+  return match.entry;
+}
+
+bool World::ticket(std::uint64_t& fence) { return BucketSteps::open_fence(bucket, fence); }
+
+void World::help(unsigned id) {
+  Env env{*this, records[id].hazards};
+  static_cast<void>(BucketSteps::settled(bucket, env));
+}
+
+bool World::unlink(Hazards::Slot* hazards, int key) {
+  const Hazards::Match match = locate(key, hazards[0]);
+  bool removed = false;
+  if (match.entry != nullptr) {
+    auto sequence = static_cast<std::uint32_t>(match.entry->link.load(RelacySync::relaxed));
+    if (ablation.sequence) sequence = 0;
+    removed = BucketSteps::unlink(bucket, match.slot, match.word, sequence);
+    if (removed) retire(entry_at(match.word));
+  }
+  Hazards::clear(hazards[0]);
+  Hazards::clear(hazards[1]);
+  return removed;
+}
+
+bool World::erase(Hazards::Slot* hazards, int key) {
+  Env env{*this, hazards};
+  if (!ablation.bump && !ablation.bump_late) BucketSteps::bump_fence(bucket, env);
+  const bool removed = unlink(hazards, key);
+  if (ablation.bump_late) BucketSteps::bump_fence(bucket, env);
+  return removed;
+}
+
+bool World::evict(unsigned id, int key) { return unlink(records[id].hazards, key); }
+
+bool World::store(unsigned id, int key, int version, const std::uint64_t* ticket) {
+  Record& record = records[id];
+  Env env{*this, record.hazards};
+  Entry* entry = allocate(key, version);
+  if (entry == nullptr) return false;
+  const std::uint64_t word = slot::make(static_cast<std::uint16_t>(key), address_of(*entry));
+  if (ticket != nullptr && ablation.careless_fill && control::fence(BucketSteps::settled(bucket, env)) != *ticket) {
+    free(*entry);
+    return false;
+  }
+  bool stored = false;
+  while (!stored) {
+    const std::uint64_t seen = BucketSteps::settled(bucket, env);
+    if (ticket != nullptr && !ablation.careless_fill && control::fence(seen) != *ticket) break;
+    const Hazards::Match match = locate(key, record.hazards[0]);
+    std::uint64_t found = match.word;
+    std::uint32_t found_seq = 0;
+    unsigned target = match.slot;
+    if (match.entry != nullptr) {
+      found_seq = static_cast<std::uint32_t>(match.entry->link.load(RelacySync::relaxed));
+    } else {
+      for (target = 0; target < RelacySync::slots_used; ++target) {
+        found = bucket.slots[target].load(RelacySync::relaxed);
+        if (!slot::taken(found)) break;
+      }
+      if (target == RelacySync::slots_used) continue;
+    }
+    if (BucketSteps::collides(seen, found, found_seq)) {
+      BucketSteps::skip_sequence(bucket, seen);
+      continue;
+    }
+    entry->link.store(control::seq(seen) + 1, RelacySync::relaxed);
+    stored = BucketSteps::install(bucket, seen, target, word, id + 1, record.descriptor, ticket == nullptr, env);
+  }
+  Hazards::clear(record.hazards[0]);
+  Hazards::clear(record.hazards[1]);
+  if (!stored) free(*entry);
+  return stored;
+}
+
+bool World::install(unsigned id, std::uint64_t seen, unsigned target, Entry& entry) {
+  Env env{*this, records[id].hazards};
+  const auto tag = static_cast<std::uint16_t>(key_of(entry.contents));
+  entry.link.store(control::seq(seen) + 1, RelacySync::relaxed);
+  return BucketSteps::install(bucket, seen, target, slot::make(tag, address_of(entry)), id + 1, records[id].descriptor, true,
+                              env);
+}
+
+void World::stop_in_install(unsigned id, int key, int version) {
+  Entry& entry = *allocate(key, version);
+  const std::uint64_t seen = bucket.control.peek();
+  entry.link.set(control::seq(seen) + 1);
+  records[id].descriptor.word.set(slot::make(static_cast<std::uint16_t>(key), address_of(entry)));
+  records[id].descriptor.slot.set(0);
+  bucket.control.set(control::make(id + 1, control::fence(seen) + 1, control::seq(seen) + 1));
+}
+
+// --- checks ------------------------------------------------------------------------------------------------------------------
+
+int World::content(int key) {
+  int result = 0;
+  for (unsigned i = 0; i < RelacySync::slots_used; ++i) {
+    const std::uint64_t word = bucket.slots[i].peek();
+    if (!slot::taken(word) || slot::tag(word) != key) continue;
+    expect(result == 0, "a key is in two slots");
+    result = value(entry_at(word), key);
+  }
+  return result;
+}
+
+void World::check() {
+  expect(control::op(bucket.control.peek()) == 0, "an operation stays pending");
+  unsigned accounted = 0;
+  for (unsigned i = 0; i < RelacySync::slots_used; ++i) {
+    const std::uint64_t word = bucket.slots[i].peek();
+    if (!slot::taken(word)) continue;
+    const Entry& entry = entry_at(word);
+    expect(entry.in_use && !entry.retired, "an entry in the table is retired or free");
+    expect(content(slot::tag(word)) != 0, "an entry lies under another tag");
+    ++accounted;
+  }
+  for (const Entry* entry = retired.peek(); entry != nullptr; entry = reinterpret_cast<const Entry*>(entry->link.peek())) {
+    expect(entry->in_use && entry->retired, "a free entry is among the retired");
+    expect(++accounted <= entries_room, "the retired form a ring");
+  }
+  for (const Entry& entry : entries_) accounted -= entry.in_use ? 1U : 0U;
+  expect(accounted == 0, "an entry is lost, or counted twice");
+}
+
+}  // namespace tiercache::l1::model
