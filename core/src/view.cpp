@@ -8,7 +8,6 @@
 namespace tiercache::detail {
 namespace {
 
-constexpr std::uint64_t hit_sample = 16;  // one hit in so many of a thread feeds the sketch
 
 ReadResult refused(Errc code, std::string message) {
   ReadResult r;
@@ -71,7 +70,7 @@ l1::Pin View::probe(std::string_view id) noexcept {
   l1::Table& table = *core_->table;
   const std::uint64_t hash = table.hash(state_->l1_id, id);
   l1::Pin pin = table.find(state_->l1_id, id, hash, standing.generation, standing.now_ms);
-  if (pin && state_->l1_hits.add() % hit_sample == 0) table.count_hit(hash);
+  if (pin) state_->l1_hits.add();
   return pin;
 }
 
@@ -83,7 +82,7 @@ bool View::visit(std::string_view id, FunctionRef<void(const void*, std::uint64_
   const std::uint64_t hash = table.hash(state_->l1_id, id);
   const bool hit = table.visit(state_->l1_id, id, hash, standing.generation, standing.now_ms,
                                [&](const void* value, const l1::Entry& entry) { f(value, entry.version()); });
-  if (hit && state_->l1_hits.add() % hit_sample == 0) table.count_hit(hash);
+  if (hit) state_->l1_hits.add();
   return hit;
 }
 

@@ -4,8 +4,6 @@
 #include <tiercache/l1/hazard_kernel.hpp>
 #include <tiercache/l1/sync.hpp>
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <bit>
 #include <new>
@@ -52,18 +50,15 @@ static_assert(run_starts(~std::uint64_t{0b1110110}, 3) == 0b10000 && run_starts(
 }  // namespace
 
 Arena::~Arena() {
-  if (base_ == nullptr) return;
-  ASAN_UNPOISON_MEMORY_REGION(base_, blocks_ * block_bytes);
-  munmap(base_, blocks_ * block_bytes);
+  if (base_ != nullptr) ASAN_UNPOISON_MEMORY_REGION(base_, blocks_ * block_bytes);
 }
 
-bool Arena::map(std::uint64_t bytes) noexcept {
+bool Arena::map(std::uint64_t bytes, bool huge_pages) noexcept {
   const std::uint64_t blocks = (bytes + block_bytes - 1) / block_bytes;
   taken_.reset(new (std::nothrow) std::atomic<std::uint64_t>[blocks]());
   if (taken_ == nullptr) return false;
-  void* memory = mmap(nullptr, blocks * block_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory == MAP_FAILED) return false;
-  base_ = static_cast<char*>(memory);
+  if (!pages_.map(blocks * block_bytes, huge_pages)) return false;
+  base_ = pages_.data();
   blocks_ = blocks;
   for (std::size_t i = 0; i < stripes; ++i) cursors_[i].block.store(blocks * i / stripes, std::memory_order_relaxed);
   ASAN_POISON_MEMORY_REGION(base_, blocks_ * block_bytes);
@@ -98,6 +93,22 @@ void Arena::free(void* memory, unsigned granules) noexcept {
   ASAN_POISON_MEMORY_REGION(memory, granules * granule_bytes);
   const auto granule = static_cast<std::uint64_t>(static_cast<char*>(memory) - base_) / granule_bytes;
   Bits::give(taken_[granule / block_granules], run(granules) << (granule % block_granules));
+}
+
+void Arena::trim() noexcept {
+  constexpr std::uint64_t together = 64 * 1024 / block_bytes;  // fewer, larger calls
+  for (std::uint64_t block = 0; block + together <= blocks_; block += together) {
+    std::uint64_t own = 0;
+    for (; own < together; ++own) {
+      if (!Bits::take_all(taken_[block + own])) break;
+    }
+    if (own == together) {
+      ASAN_UNPOISON_MEMORY_REGION(base_ + block * block_bytes, together * block_bytes);
+      Pages::discard(base_ + block * block_bytes, together * block_bytes);
+      ASAN_POISON_MEMORY_REGION(base_ + block * block_bytes, together * block_bytes);
+    }
+    for (std::uint64_t i = 0; i < own; ++i) Bits::give_all(taken_[block + i]);
+  }
 }
 
 std::uint64_t Arena::granules_taken() const noexcept {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "pages.hpp"
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -23,12 +25,15 @@ class Arena {
   Arena& operator=(const Arena&) = delete;
 
   /// At least `bytes`, rounded up to whole blocks. False: no memory.
-  [[nodiscard]] bool map(std::uint64_t bytes) noexcept;
+  [[nodiscard]] bool map(std::uint64_t bytes, bool huge_pages) noexcept;
 
   /// 1 <= granules <= 64. Null when no run is found among the next 4096 blocks (all of them in small arenas): full or fragmented.
   /// The bound keeps the work of one put bounded.
   [[nodiscard]] void* allocate(unsigned granules, std::uint32_t stripe) noexcept;
   void free(void* memory, unsigned granules) noexcept;
+
+  /// Gives free pages back to the system. O(blocks); others go on, but for the blocks it looks at just then.
+  void trim() noexcept;
 
   [[nodiscard]] std::uint64_t table_bytes() const noexcept { return blocks_ * sizeof(std::uint64_t); }
   [[nodiscard]] std::uint64_t granules_taken() const noexcept;
@@ -41,6 +46,7 @@ class Arena {
     std::atomic<std::uint64_t> block{0};
   };
 
+  Pages pages_;
   char* base_ = nullptr;
   std::uint64_t blocks_ = 0;
   std::unique_ptr<std::atomic<std::uint64_t>[]> taken_;

@@ -11,9 +11,11 @@ namespace tiercache::l1 {
 class Budget {
  public:
   void open(std::uint64_t capacity, std::uint64_t objects_max) noexcept {
-    capacity_ = capacity;
+    set_capacity(capacity);
     objects_max_ = objects_max;
   }
+  /// What is held above a smaller capacity stays until it is released; nothing more is reserved before.
+  void set_capacity(std::uint64_t capacity) noexcept { capacity_.store(capacity, std::memory_order_relaxed); }
   /// Bytes that are there for good.
   void charge_fixed(std::uint64_t bytes) noexcept {
     used_.fetch_add(bytes, std::memory_order_relaxed);
@@ -21,9 +23,10 @@ class Budget {
   }
 
   [[nodiscard]] bool reserve(std::uint64_t bytes) noexcept {
+    const std::uint64_t max = capacity();
     std::uint64_t used = used_.load(std::memory_order_relaxed);
     do {
-      if (bytes > capacity_ || used > capacity_ - bytes) return false;
+      if (bytes > max || used > max - bytes) return false;
       // A CAS, not add-and-undo: a sum that is over for an instant would refuse others, and show.
     } while (!used_.compare_exchange_weak(used, used + bytes, std::memory_order_relaxed));
     return true;
@@ -41,6 +44,10 @@ class Budget {
     release(bytes);
   }
 
+  /// Keys and values, with the heap of values, in what is linked: wraps where it falls, the sum counts.
+  void count_payload(std::uint64_t bytes) noexcept { payload_.fetch_add(bytes, std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t payload() const noexcept { return payload_.load(std::memory_order_relaxed); }
+
   /// Room for one more linked entry when the number of entries is limited.
   [[nodiscard]] bool reserve_object() noexcept {
     std::uint64_t objects = objects_.load(std::memory_order_relaxed);
@@ -51,12 +58,18 @@ class Budget {
   }
   void release_object() noexcept { objects_.fetch_sub(1, std::memory_order_relaxed); }
 
-  [[nodiscard]] std::uint64_t capacity() const noexcept { return capacity_; }
+  [[nodiscard]] std::uint64_t capacity() const noexcept { return capacity_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::uint64_t used() const noexcept { return used_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::uint64_t fixed() const noexcept { return fixed_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::uint64_t retired() const noexcept { return retired_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::uint64_t retired_count() const noexcept { return retired_count_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::uint64_t objects() const noexcept { return objects_.load(std::memory_order_relaxed); }
+  /// Bytes of what is in the table or about to be.
+  [[nodiscard]] std::uint64_t entry_bytes() const noexcept {
+    const std::uint64_t others = retired() + fixed();
+    const std::uint64_t used_bytes = used();
+    return used_bytes > others ? used_bytes - others : 0;
+  }
   /// Bytes that eviction can still act on: not retired yet.
   [[nodiscard]] std::uint64_t live() const noexcept {
     const std::uint64_t retired_bytes = retired();
@@ -65,12 +78,13 @@ class Budget {
   }
 
  private:
-  std::uint64_t capacity_ = 0;
+  std::atomic<std::uint64_t> capacity_{0};
   std::uint64_t objects_max_ = 0;
   alignas(64) std::atomic<std::uint64_t> used_{0};
   std::atomic<std::uint64_t> fixed_{0};
   std::atomic<std::uint64_t> retired_{0};
   std::atomic<std::uint64_t> retired_count_{0};
+  std::atomic<std::uint64_t> payload_{0};
   std::atomic<std::uint64_t> objects_{0};  // linked entries, and inserts under way
 };
 

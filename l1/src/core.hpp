@@ -7,10 +7,11 @@
 #include "budget.hpp"
 #include "domain.hpp"
 #include "eviction.hpp"
-#include "sketch.hpp"
 
+#include <tiercache/l1/profile.hpp>
 #include <tiercache/l1/table.hpp>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -67,7 +68,8 @@ class EraseHazards {
 
 struct Counters {
   std::atomic<std::uint64_t> inserts{0}, evictions{0}, expirations{0}, invalidations{0};
-  std::atomic<std::uint64_t> refused_no_room{0}, refused_too_large{0}, refused_fence{0}, promoted{0}, not_promoted{0};
+  std::atomic<std::uint64_t> refused_no_room{0}, refused_too_large{0}, refused_fence{0}, promoted{0}, demoted{0}, not_promoted{0};
+  std::atomic<std::uint64_t> crowded_out{0}, unmatched{0}, misses{0};
   static void one(std::atomic<std::uint64_t>& counter) noexcept { counter.fetch_add(1, std::memory_order_relaxed); }
 };
 
@@ -80,6 +82,15 @@ struct Core {
   [[nodiscard]] bool allocate_tables() noexcept;
   [[nodiscard]] Result<ViewId> add_view(const TypeOps* ops);
   [[nodiscard]] const TypeOps* ops(ViewId view) const noexcept;
+  /// A view's type and its part of the budget.
+  struct ViewPart {
+    std::atomic<const TypeOps*> ops{nullptr};
+    std::atomic<std::uint64_t> bytes{0};  // of its entries
+    std::atomic<std::uint64_t> quota{0};  // 0: none
+  };
+  [[nodiscard]] ViewPart& part(ViewId view) const noexcept;
+  /// An entry counts for its view from just before its link to its unlinking.
+  void count_for_view(const Entry& entry, std::uint64_t sign) noexcept;
 
   // store.cpp
   struct Sizes {
@@ -91,10 +102,17 @@ struct Core {
   };
   [[nodiscard]] static Sizes sizes(const TypeOps& type, std::string_view key, const void* value) noexcept;
   [[nodiscard]] Entry* allocate(Sizes& sizes, const TypeOps& type) noexcept;
-  PutStatus store(ViewId view, std::string_view key, std::uint64_t hash, void* value, const EntryMeta& meta, const Ticket* ticket,
-                  Pin* pin) noexcept;
+  /// What has to be true of the key for a store to be done.
+  struct Expectation {
+    const Ticket* ticket = nullptr;  // that it was not invalidated since
+    When when = When::always;
+    const Entry* same = nullptr;
+    [[nodiscard]] bool met(const Core& core, const Entry* present, std::uint32_t generation, std::int64_t now_ms) const noexcept;
+  };
+  PutStatus store(ViewId view, std::string_view key, std::uint64_t hash, void* value, const EntryMeta& meta,
+                  const Expectation& expectation, Pin* pin) noexcept;
   [[nodiscard]] PutStatus link(Bucket& bucket, ViewId view, std::string_view key, std::uint64_t hash, Entry* entry,
-                               const Ticket* ticket, detail::Record& record, Op& op) noexcept;
+                               const Expectation& expectation, Newcomer& newcomer, detail::Record& record, Op& op) noexcept;
   [[nodiscard]] bool fenced(const Ticket& ticket, std::uint64_t hash, std::uint64_t control_word) const noexcept;
 
   // reclaim.cpp
@@ -107,7 +125,11 @@ struct Core {
   [[nodiscard]] std::uint64_t cost(const Entry& entry) const noexcept;
   [[nodiscard]] std::uint64_t memory_cost(const Entry& entry) const noexcept;
   void free_memory(Entry* entry) noexcept;
-  [[nodiscard]] std::uint64_t& heap_charge(const Entry& entry) const noexcept;
+  /// Where the allocation of an entry outside the arena begins: its cold part is in front of it.
+  [[nodiscard]] void* external_memory(const Entry& entry) const noexcept;
+  [[nodiscard]] static constexpr std::size_t external_front(std::size_t align) noexcept {
+    return std::max<std::size_t>(align, 32);
+  }
   void push_retired(Entry* first, Entry* last) noexcept;
   /// Takes a table's core at its end; deletes it, now or once the last pin on it is gone.
   static void abandon(Core* core) noexcept;
@@ -118,28 +140,38 @@ struct Core {
     return entry.expired(now_ms) || (options.is_void != nullptr && options.is_void(options.void_context, entry));
   }
 
-  [[nodiscard]] std::uint64_t bucket_index(std::uint64_t hash) const noexcept { return ((hash >> 32) * bucket_count) >> 32; }
+  // As in Table.
+  [[nodiscard]] std::uint64_t line_index(std::uint64_t hash) const noexcept {
+    return ((hash >> 32) * lines_per_bucket * bucket_count) >> 32;
+  }
+  [[nodiscard]] std::uint64_t bucket_index(std::uint64_t hash) const noexcept { return line_index(hash) / lines_per_bucket; }
+  [[nodiscard]] unsigned home(std::uint64_t hash) const noexcept {
+    return static_cast<unsigned>(line_index(hash) % lines_per_bucket) * words_per_line;
+  }
   [[nodiscard]] std::uint64_t hash_of(const Entry& entry) const noexcept {
     return local_hash(entry.key(), seed + entry.view() * 0x9e3779b97f4a7c15ULL);
   }
   [[nodiscard]] Result<void> validate() const;
+  [[nodiscard]] Result<void> resize(std::uint64_t capacity_bytes) noexcept;
+  void set_limits(std::uint64_t capacity_bytes) noexcept;
 
   static constexpr std::size_t views_per_chunk = 64;
-  using ViewChunk = std::array<std::atomic<const TypeOps*>, views_per_chunk>;
+  using ViewChunk = std::array<ViewPart, views_per_chunk>;
   static constexpr std::uint64_t malloc_overhead = 16;
 
   Options options;
   std::uint64_t seed = 0;
   std::uint64_t bucket_count = 0;
-  std::uint64_t max_entry_bytes = 0;
-  std::uint64_t retire_bytes = 0;  // reclaim when so much more is retired than the last scan left behind
+  std::atomic<std::uint64_t> max_entry_bytes{0};
+  std::atomic<std::uint64_t> retire_bytes{0};  // reclaim when so much more is retired than the last scan left behind
+  Pages bucket_pages;
   Bucket* buckets = nullptr;
   std::array<std::atomic<ViewChunk*>, max_views / views_per_chunk> views{};
   std::atomic<std::uint32_t> view_count{0};
   Arena arena;
-  Sketch sketch;
   Budget budget;
   Eviction eviction;
+  Profile profile;
   alignas(64) std::atomic<Entry*> retired{nullptr};
   std::atomic<std::uint64_t> left_bytes{0};  // retired, and pinned at the last scan
   std::atomic<std::uint64_t> left_count{0};

@@ -4,138 +4,516 @@
 #include "core.hpp"
 
 #include <algorithm>
+#include <limits>
 
 namespace tiercache::l1 {
 
 namespace {
-constexpr unsigned entries_looked_at = 32;        // by one pick, before it takes the least used of the last bucket
-constexpr std::uint64_t buckets_per_pick = 4096;  // of a sparsely filled table
-}  // namespace
 
-bool Eviction::admitted(const Core& core, std::uint64_t candidate, const Entry& victim) noexcept {
-  const unsigned wanted = core.sketch.estimate(candidate);
-  const unsigned held = core.sketch.estimate(core.hash_of(victim));
-  // Equals: a key seen once must not push out another seen once, or a scan would wash the table; seen twice, the newer one wins.
-  return wanted > held || (wanted == held && wanted >= 2);
+// The policy's constants, found by simulation on recorded streams (docs/design.md).
+constexpr unsigned hand_buckets = 8;    // that may be looked at before the oldest entry seen will do
+constexpr unsigned lru_refreshes = 32;  // times in a turnover that a hit renews a stamp
+
+// Bounds of work.
+constexpr unsigned hand_steps_max = 96;
+constexpr unsigned pops_max = 64;  // positions of the small queue that turn out to mean nothing
+constexpr std::uint64_t coldest_buckets = 256;
+constexpr unsigned quota_buckets = 64;
+constexpr unsigned quota_evictions = 64;
+constexpr unsigned sweep_more = 16;  // slots looked at by one store while void entries are found
+
+[[nodiscard]] bool old_enough(std::uint32_t age, std::uint64_t mean_age) noexcept {
+  return std::uint64_t{age} * 64 * 8 >= mean_age * 7;
 }
 
-bool Eviction::hold(Op& op, Bucket& bucket, unsigned slot, Victim& out) noexcept {
-  std::uint64_t word = bucket.slots[slot].load(StdSync::relaxed);
-  while (slot::taken(word)) {
-    op.protect(slot::address(word));
-    StdSync::light_barrier();
-    const std::uint64_t again = bucket.slots[slot].load(StdSync::hazard_check);  // as (14)
-    if (again == word) {
-      out = {&bucket, Access::at(slot::address(word)), word, slot};
-      return true;
+}  // namespace
+
+bool Eviction::create(Policy policy, std::uint64_t expected_entries, std::uint64_t buckets_max, bool huge_pages) noexcept {
+  policy_ = policy;
+  mean_age_.store(expected_entries * 64, std::memory_order_relaxed);
+  if (!stamp_pages_.map(buckets_max * stamps_bytes, huge_pages)) return false;
+  stamps_ = reinterpret_cast<Stamp*>(stamp_pages_.data());  // zeroes are stamps
+  if (!sketch_.create(expected_entries)) return false;
+  if (policy == Policy::lru) return true;
+  return ghost_.create(expected_entries) && shadows_.create(expected_entries) && small_queue_.create(expected_entries);
+}
+
+std::uint64_t Eviction::table_bytes() const noexcept {
+  const std::uint64_t common = sketch_.table_bytes();
+  return policy_ == Policy::lru ? common : common + ghost_.table_bytes() + shadows_.table_bytes() + small_queue_.table_bytes();
+}
+
+std::uint64_t Eviction::weight(const Core& core, std::uint64_t bytes) noexcept {
+  return core.options.capacity_objects != 0 ? 1 : bytes;
+}
+
+std::uint64_t Eviction::weight_max(const Core& core) const noexcept {
+  if (core.options.capacity_objects != 0) return core.options.capacity_objects;
+  const std::uint64_t live = live_max_.load(std::memory_order_relaxed);
+  const std::uint64_t fixed = core.budget.fixed();
+  return live > fixed ? live - fixed : 1;
+}
+
+std::uint64_t Eviction::target(const Core& core) const noexcept {
+  return policy_ == Policy::adaptive ? shadows_.window(weight_max(core)) : 0;
+}
+
+/// Whether the main queue would not pass its share with so much more in it.
+bool Eviction::main_below_target(const Core& core, std::uint64_t more) const noexcept {
+  return main_weight() + target(core) + more <= weight_max(core);
+}
+
+void Eviction::count(QueueOf queue, std::uint64_t weight) noexcept {
+  if (weight == 0 || queue == QueueOf::none) return;
+  (queue == QueueOf::small ? small_ : main_).fetch_add(weight, std::memory_order_relaxed);
+}
+
+void Eviction::missed(std::uint64_t hash) noexcept {
+  sketch_.add(hash);
+  if (policy_ == Policy::adaptive && shadows_.wants(hash)) shadows_.offer(hash);
+}
+
+void Eviction::used(const Core& core, std::uint64_t bucket, const detail::Match& match, std::uint64_t hash) noexcept {
+  if (policy_ == Policy::lru) {
+    Stamp& stamp = stamp_at(bucket, match.slot);
+    if (age_of(stamp.load(std::memory_order_relaxed)) > core.budget.objects() / lru_refreshes) {
+      stamp.store(now(), std::memory_order_relaxed);
     }
-    word = again;
+    return;
+  }
+  const std::uint8_t uses = Access::freq(*match.entry);
+  if (uses >= Access::freq_limit(*match.entry)) return;
+  Access::set_freq(*match.entry, static_cast<std::uint8_t>(uses + 1));
+  missed(hash);  // counted alike: the sketch and the shadows see what was asked for
+}
+
+void Eviction::counted(const Core& core, Entry& entry, const Newcomer& newcomer) noexcept {
+  Access::set_freq(entry, newcomer.uses);
+  Access::queue(entry).store(newcomer.queue, std::memory_order_relaxed);
+  count(newcomer.queue, weight(core, core.cost(entry)) - newcomer.weight);
+}
+
+void Eviction::linked(std::uint64_t bucket, unsigned slot, const Newcomer& newcomer, bool replaced) noexcept {
+  const bool small = newcomer.queue == QueueOf::small;
+  stamp_at(bucket, slot).store(now() | (small ? small_bit : 0U), std::memory_order_relaxed);
+  if (small && !replaced) small_queue_.push(static_cast<std::uint32_t>(bucket * words_per_bucket + slot));
+}
+
+void Eviction::left(const Core& core, const Entry& entry) noexcept {
+  // Whoever changes it first: an entry that leaves while it moves to the main queue is counted once.
+  count(Access::queue(entry).exchange(QueueOf::none, std::memory_order_relaxed), 0 - weight(core, core.cost(entry)));
+}
+
+void Eviction::to_main(Core& core, const Held& held) noexcept {
+  QueueOf expected = QueueOf::small;
+  Access::set_freq(*held.entry, 0);
+  if (!Access::queue(*held.entry).compare_exchange_strong(expected, QueueOf::main, std::memory_order_relaxed)) return;
+  const std::uint64_t weighs = weight(core, core.cost(*held.entry));
+  count(QueueOf::small, 0 - weighs);
+  count(QueueOf::main, weighs);
+  stamp_at(held.index, held.slot).store(now(), std::memory_order_relaxed);
+  Counters::one(core.counters.promoted);
+}
+
+/// Publishes a hazard on what is in the slot. False: nothing.
+bool Eviction::hold(Work& work, detail::HazardSlot& hazard, std::uint64_t index, unsigned slot, Held& out) noexcept {
+  Bucket& bucket = work.core.buckets[index];
+  std::uint64_t word = bucket.slot(slot).load(StdSync::relaxed);
+  while (slot::taken(word)) {
+    Entry* entry = Access::at(slot::address(word));
+    if (!detail::Hazards::hold(bucket.slot(slot), word, entry, hazard)) continue;
+    out = {&bucket, entry, word, index, slot};
+    return true;
   }
   return false;
 }
 
-bool Eviction::evict(Core& core, const Victim& victim) noexcept {
-  if (!BucketKernel::unlink(*victim.bucket, victim.slot, victim.word, Access::seq(*victim.entry))) return false;
-  core.unlinked(Access::at(slot::address(victim.word)), core.counters.evictions);
+bool Eviction::drop(Work& work, const Held& held, bool is_void) noexcept {
+  if (!BucketKernel::unlink(*held.bucket, held.slot, held.word, Access::seq(*held.entry))) return false;
+  Core& core = work.core;
+  if (is_void) {
+    ++work.freed;
+  } else if (Access::queue(*held.entry).load(std::memory_order_relaxed) == QueueOf::main) {
+    met(age(held.index, held.slot));
+    Counters::one(core.counters.demoted);
+  }
+  core.unlinked(Access::at(slot::address(held.word)), is_void ? core.counters.expirations : core.counters.evictions);
   return true;
 }
 
-/// The least used entry of a bucket, held. Void ones are freed on the way. `age`: the hand passes.
-Eviction::Victim Eviction::coldest(Core& core, Op& op, Bucket& bucket, unsigned first, bool age, std::int64_t now_ms,
-                                   unsigned& freed) noexcept {
-  unsigned best_slot = slots_per_bucket;
-  std::uint8_t best_freq = Access::freq_max + 1;
-  for (unsigned n = 0; n < slots_per_bucket; ++n) {
-    const unsigned i = (first + n) % slots_per_bucket;
-    Victim seen;
-    if (!hold(op, bucket, i, seen)) continue;
-    if (core.is_void(*seen.entry, now_ms)) {
-      if (BucketKernel::unlink(bucket, i, seen.word, Access::seq(*seen.entry))) {
-        core.unlinked(Access::at(slot::address(seen.word)), core.counters.expirations);
-        ++freed;
-      }
-      continue;
+/// The main queue's victim, held by the op's other hazard; none when the queue is empty, or when void entries were freed instead.
+Eviction::Held Eviction::turn_hand(Work& work) noexcept {
+  Core& core = work.core;
+  detail::HazardSlot& hazard = work.op.other_hazard();
+  const auto usable = [&](Held& held) noexcept {
+    if (!hold(work, hazard, held.index, held.slot, held)) return false;
+    if (core.is_void(*held.entry, work.now_ms)) {
+      drop(work, held, true);
+      return false;
     }
-    const std::uint8_t freq = Access::freq(*seen.entry);
-    if (freq < best_freq) {
-      best_freq = freq;
-      best_slot = i;
-    }
-    if (age && freq > 0) Access::set_freq(*seen.entry, static_cast<std::uint8_t>(freq - 1));
-  }
-  Victim victim;
-  if (best_slot == slots_per_bucket || !hold(op, bucket, best_slot, victim)) return {};
-  victim.freq = best_freq;
-  return victim;
-}
+    return Access::queue(*held.entry).load(std::memory_order_relaxed) == QueueOf::main;
+  };
 
-Eviction::Victim Eviction::pick(Core& core, Op& op, std::int64_t now_ms, unsigned& freed) noexcept {
-  const std::uint64_t buckets_max = std::min(core.bucket_count, buckets_per_pick);
-  unsigned looked_at = 0;
-  for (std::uint64_t step = 0; step < buckets_max; ++step) {
-    const std::uint64_t at = hand_.fetch_add(1, std::memory_order_relaxed);
-    Bucket& bucket = core.buckets[at % core.bucket_count];
-    // Another first slot each round, or the low slots would always lose.
-    const auto first = static_cast<unsigned>(at / core.bucket_count % slots_per_bucket);
-    const Victim victim = coldest(core, op, bucket, first, true, now_ms, freed);
-    if (freed != 0) return {};
-    if (victim.entry == nullptr) continue;
-    looked_at += slots_per_bucket;
-    if (victim.freq == 0 || looked_at >= entries_looked_at) return victim;
+  if (const std::uint64_t known = victim_.load(std::memory_order_relaxed); known != 0) {
+    Held held;
+    held.index = (known - 1) / words_per_bucket;
+    held.slot = (known - 1) % words_per_bucket;
+    if (held.index < core.bucket_count && usable(held) && Access::freq(*held.entry) == 0) return held;
+    if (work.freed != 0) return {};
+  }
+
+  Place oldest;
+  unsigned passed = 0;
+  unsigned reinserted = 0;
+  for (unsigned n = 0; n < hand_steps_max; ++n) {
+    Place here = oldest_of(core, hand_.fetch_add(1, std::memory_order_relaxed) % core.bucket_count);
+    if (!here.any || !old_enough(here.age, mean_age_.load(std::memory_order_relaxed))) {
+      if (here.any && (!oldest.any || here.age > oldest.age)) oldest = here;
+      if (++passed < hand_buckets || !oldest.any) continue;
+      here = oldest;
+    }
+    passed = 0;
+    oldest = {};
+    Held held;
+    held.index = here.index;
+    held.slot = here.slot;
+    if (!usable(held)) {
+      if (work.freed != 0) return {};
+      continue;  // the stamp was wrong
+    }
+    const std::uint8_t uses = Access::freq(*held.entry);
+    if (policy_ == Policy::lru || uses == 0 || reinserted == policy::hand_most) {
+      victim_.store(held.index * words_per_bucket + held.slot + 1, std::memory_order_relaxed);
+      return held;
+    }
+    ++reinserted;
+    met(here.age);
+    Access::set_freq(*held.entry, static_cast<std::uint8_t>(uses - 1));
+    stamp_at(held.index, held.slot).store(now(), std::memory_order_relaxed);
   }
   return {};
 }
 
-Room Eviction::make_room(Core& core, Op& op, std::uint64_t bytes, const std::uint64_t* candidate) noexcept {
-  Budget& budget = core.budget;
-  bool object = false;
-  // Bounded work: an eviction gains at least 64 bytes, and a round of the hand that gains nothing is not repeated for ever. When
-  // so much was evicted and the bytes are still not there, they are pinned, or other threads take them.
-  const std::uint64_t evictions_max = 256 + bytes / 32;
-  const std::uint64_t idle_max = 4 + core.bucket_count / buckets_per_pick;
-  std::uint64_t evictions = 0;
-  std::uint64_t idle = 0;
-  const std::int64_t now_ms = core.options.now_ms();
-  Room refusal = Room::none;
-  while (evictions <= evictions_max && idle <= idle_max) {
-    if (!object) object = budget.reserve_object();
-    if (object && budget.live() + bytes <= live_max_) {
-      if (budget.reserve(bytes)) return Room::made;
-      // Enough is unlinked, but not freed yet.
-      if (core.reclaim() && budget.reserve(bytes)) return Room::made;
-    }
-    unsigned freed = 0;
-    const Victim victim = pick(core, op, now_ms, freed);
-    if (victim.entry == nullptr) {
-      op.unprotect();
-      idle += freed == 0 ? 1 : 0;
-    } else {
-      if (candidate != nullptr && !admitted(core, *candidate, *victim.entry)) {
-        refusal = Room::not_hot;
-        break;
-      }
-      evict(core, victim);
-      op.unprotect();
-    }
-    ++evictions;
-    if (core.reclaim_due()) core.reclaim();
-  }
-  op.unprotect();
-  if (object) budget.release_object();
-  return refusal;
+policy::Rival Eviction::rival(const Core& core, const Held& held) const noexcept {
+  return {core.hash_of(*held.entry), age(held.index, held.slot)};
 }
 
-Room Eviction::make_slot(Core& core, Op& op, Bucket& bucket, const std::uint64_t* candidate) noexcept {
-  unsigned freed = 0;
-  const auto first = static_cast<unsigned>(hand_.load(std::memory_order_relaxed) % slots_per_bucket);
-  const Victim victim = coldest(core, op, bucket, first, false, core.options.now_ms(), freed);
+/// The entry of the main queue, by the stamps, that has been longest in a bucket.
+Eviction::Place Eviction::oldest_of(const Core& core, std::uint64_t index) const noexcept {
+  Place oldest;
+  const Bucket& bucket = core.buckets[index];
+  for (unsigned i = 0; i < words_per_bucket; i = next_slot(i)) {
+    const std::uint32_t came = stamp(index, i);
+    if ((came & small_bit) != 0 || !slot::taken(bucket.slot(i).load(StdSync::relaxed))) continue;
+    const std::uint32_t age = age_of(came);
+    if (!oldest.any || age > oldest.age) oldest = {index, i, age, true};
+  }
+  return oldest;
+}
+
+void Eviction::met(std::uint32_t age) noexcept {
+  const auto mean = static_cast<std::int64_t>(mean_age_.load(std::memory_order_relaxed));
+  const std::int64_t step = (static_cast<std::int64_t>(age) * 64 - mean) / 32;
+  mean_age_.store(static_cast<std::uint64_t>(mean + step), std::memory_order_relaxed);
+}
+
+bool Eviction::evict_one(Work& work, const Newcomer& newcomer) noexcept {
+  Core& core = work.core;
+  if (policy_ == Policy::adaptive) {
+    unsigned promoted = 0;
+    unsigned pops = 0;
+    for (unsigned step = 0; step <= policy::reinsertions_most && pops < pops_max;) {
+      // The newcomer is counted already: of two threads that make room at a time neither sees the queue short of the other's, or
+      // they would take from the main queue what is the small queue's to give.
+      if (small_weight() <= target(core) && main_weight() != 0) break;
+      std::uint32_t position = 0;
+      if (!small_queue_.pop(position)) {
+        // What the queue holds is under way in other threads. In its order this newcomer comes last; but the next one that finds
+        // the queue full would drive it out at once, so it goes itself, rather than one of the main queue.
+        if (newcomer.has_to_earn && newcomer.queue == QueueOf::small && small_weight() > newcomer.weight) return false;
+        break;
+      }
+      ++pops;
+      Held candidate;
+      const std::uint64_t index = position / words_per_bucket;
+      if (index >= core.bucket_count || !hold(work, work.op.key_hazard(), index, position % words_per_bucket, candidate)) {
+        continue;
+      }
+      if (Access::queue(*candidate.entry).load(std::memory_order_relaxed) != QueueOf::small) continue;
+      if (core.is_void(*candidate.entry, work.now_ms)) {
+        drop(work, candidate, true);
+        return true;
+      }
+      ++step;
+      const std::uint64_t weighs = weight(core, core.cost(*candidate.entry));
+      if (promoted < policy::free_promotions && main_below_target(core, weighs)) {
+        ++promoted;
+        to_main(core, candidate);
+        continue;
+      }
+      const Held victim = turn_hand(work);
+      if (work.freed != 0) {
+        small_queue_.push(position);
+        return true;
+      }
+      const std::uint8_t uses = Access::freq(*candidate.entry);
+      const std::uint32_t came = stamp(candidate.index, candidate.slot);
+      const std::uint64_t hash = core.hash_of(*candidate.entry);
+      bool better = false;
+      if (victim) {
+        better = policy::replaces(sketch_, {hash, age_of(came)}, uses > 0, rival(core, victim));
+      }
+      if (better) {
+        drop(work, victim, false);
+        to_main(core, candidate);
+        return true;
+      }
+      if (uses > 0 && step <= policy::reinsertions_most) {
+        Access::set_freq(*candidate.entry, 0);
+        stamp_at(candidate.index, candidate.slot).store(now() | small_bit, std::memory_order_relaxed);
+        small_queue_.push(position);
+        continue;
+      }
+      ghost_.record(hash, came & tick_mask, now());
+      drop(work, candidate, false);
+      return true;
+    }
+  }
+  const Held victim = turn_hand(work);
+  if (victim && work.freed == 0) drop(work, victim, false);
+  return true;
+}
+
+/// Looks at a slot or a few: so void entries go although nobody asks for them, in the time of as many stores as there are slots;
+/// and what was lost from the small queue is found.
+void Eviction::sweep(Work& work) noexcept {
+  const std::uint64_t slots = work.core.bucket_count * words_per_bucket;
+  for (unsigned n = 0; n < sweep_more; ++n) {
+    const std::uint64_t at = sweep_.fetch_add(1, std::memory_order_relaxed) % slots;
+    const std::uint64_t ahead = (at + 1) % slots;
+    if (ahead % words_per_bucket != control_index) {
+      const std::uint64_t word =
+          work.core.buckets[ahead / words_per_bucket].slot(ahead % words_per_bucket).load(StdSync::relaxed);
+      if (slot::taken(word)) __builtin_prefetch(Access::at(slot::address(word)));
+    }
+    Held held;
+    if (at % words_per_bucket == control_index ||
+        !hold(work, work.op.other_hazard(), at / words_per_bucket, at % words_per_bucket, held)) {
+      continue;
+    }
+    if (!work.core.is_void(*held.entry, work.now_ms)) {
+      // An entry of the small queue whose cell was lost.
+      if (Access::queue(*held.entry).load(std::memory_order_relaxed) == QueueOf::small &&
+          age(held.index, held.slot) > 2 * work.core.budget.objects()) {
+        to_main(work.core, held);
+      }
+      break;
+    }
+    drop(work, held, true);
+  }
+  work.op.unprotect();
+}
+
+/// A fill that would drive out more than the small queue holds has to be asked for more often than what it drives out.
+bool Eviction::earns(Work& work, std::uint64_t hash) noexcept {
+  const Held victim = turn_hand(work);
+  if (!victim) return work.freed != 0;
+  const bool more = sketch_.estimate(hash) > sketch_.estimate(work.core.hash_of(*victim.entry));
+  if (more) drop(work, victim, false);
+  return more;
+}
+
+/// The least used, of those the oldest, of a view's entries in the next bucket that has any. False: none near.
+bool Eviction::evict_of_view(Work& work, std::uint16_t view) noexcept {
+  for (unsigned n = 0; n < quota_buckets; ++n) {
+    const std::uint64_t index = quota_hand_.fetch_add(1, std::memory_order_relaxed) % work.core.bucket_count;
+    unsigned worst = words_per_bucket;
+    std::uint64_t worst_rank = 0;
+    Held held;
+    for (unsigned i = 0; i < words_per_bucket; i = next_slot(i)) {
+      if (!hold(work, work.op.other_hazard(), index, i, held) || held.entry->view() != view) continue;
+      const std::uint64_t spare = std::uint64_t{16} - Access::freq(*held.entry);
+      const std::uint64_t rank = (spare << 32) | age(index, i);
+      if (rank <= worst_rank) continue;
+      worst_rank = rank;
+      worst = i;
+    }
+    if (worst != words_per_bucket && hold(work, work.op.other_hazard(), index, worst, held) && held.entry->view() == view &&
+        drop(work, held, work.core.is_void(*held.entry, work.now_ms))) {
+      return true;
+    }
+  }
+  return false;
+}
+
+Room Eviction::make_room(Core& core, Op& op, std::uint64_t bytes, Newcomer& newcomer) noexcept {
+  Budget& budget = core.budget;
+  Work work{core, op, core.options.now_ms()};
+  const bool adaptive = policy_ == Policy::adaptive;
+  const std::uint64_t weighs = weight(core, bytes);
+  if (newcomer.fresh) {
+    tick_.fetch_add(1, std::memory_order_relaxed);
+    sweep(work);
+    if (adaptive) shadows_.drain(sketch_);
+  }
+  bool object = false;
+  const auto fits = [&]() noexcept {
+    if (!object) object = budget.reserve_object();
+    if (!object || budget.live() + bytes > live_max_.load(std::memory_order_relaxed)) return false;
+    if (budget.reserve(bytes)) return true;
+    return core.reclaim() && budget.reserve(bytes);  // enough is unlinked, but not freed yet
+  };
+  const auto done = [&](Room room) noexcept {
+    op.unprotect();
+    detail::clear(op.key_hazard());
+    if (room != Room::made) {
+      if (object) budget.release_object();
+      given_up(newcomer);
+    }
+    return room;
+  };
+  const auto count_it = [&]() noexcept {
+    newcomer.weight = weighs;
+    count(newcomer.queue, weighs);
+  };
+
+  // A view over its quota makes room among its own.
+  const Core::ViewPart& part = core.part(newcomer.view);
+  if (const std::uint64_t quota = part.quota.load(std::memory_order_relaxed); quota != 0 && newcomer.fresh) {
+    for (unsigned n = 0; part.bytes.load(std::memory_order_relaxed) + bytes > quota; ++n) {
+      if (n == quota_evictions || bytes > quota || !evict_of_view(work, newcomer.view)) return done(Room::none);
+      if (core.reclaim_due()) core.reclaim();
+    }
+    work.freed = 0;
+  }
+  if (fits()) {
+    if (newcomer.fresh && adaptive) newcomer.queue = main_below_target(core, weighs) ? QueueOf::main : QueueOf::small;
+    count_it();
+    return done(Room::made);
+  }
+  const bool has_to_earn = newcomer.has_to_earn && newcomer.fresh && weighs > 1 && weighs > weight_max(core) / 64;
+  if (newcomer.fresh && adaptive) {
+    newcomer.queue = QueueOf::small;
+    const auto came = ghost_.age(newcomer.hash, now());
+    if (came) {
+      const Held victim = turn_hand(work);
+      if (victim && policy::returns(sketch_, {newcomer.hash, *came}, rival(core, victim), budget.objects())) {
+        drop(work, victim, false);
+        newcomer.queue = QueueOf::main;
+        Counters::one(core.counters.promoted);
+      }
+    }
+  }
+  count_it();
+  // Bounded work: an eviction gains at least 64 bytes, and turns that gain nothing are not repeated for ever. When so much was
+  // evicted and the bytes are still not there, they are pinned, or other threads take them.
+  const std::uint64_t evictions_max = 256 + bytes / 32;
+  const std::uint64_t idle_max = 8 + core.bucket_count / hand_buckets;
+  std::uint64_t idle = 0;
+  for (std::uint64_t n = 0; n <= evictions_max && idle <= idle_max; ++n) {
+    if (fits()) return done(Room::made);
+    const std::uint64_t before = budget.objects();
+    work.freed = 0;
+    if (has_to_earn) {
+      if (!earns(work, newcomer.hash)) return done(Room::not_hot);
+    } else {
+      if (!evict_one(work, newcomer)) {
+        ghost_.record(newcomer.hash, now(), now());
+        return done(Room::not_hot);
+      }
+    }
+    if (budget.objects() >= before && work.freed == 0) ++idle;
+    if (core.reclaim_due()) core.reclaim();
+  }
+  return done(fits() ? Room::made : Room::none);
+}
+
+Room Eviction::make_slot(Core& core, Op& op, std::uint64_t index, const Newcomer& newcomer) noexcept {
+  Work work{core, op, core.options.now_ms()};
+  Held held;
+  unsigned worst = words_per_bucket;
+  std::uint64_t worst_rank = 0;
+  for (unsigned i = 0; i < words_per_bucket; i = next_slot(i)) {
+    if (!hold(work, op.other_hazard(), index, i, held)) continue;
+    if (core.is_void(*held.entry, work.now_ms)) {
+      drop(work, held, true);
+      continue;
+    }
+    // The small queue before the main one, there the least used, of those the oldest.
+    const std::uint32_t came = stamp(index, i);
+    const std::uint64_t uses = policy_ == Policy::lru ? 0 : Access::freq(*held.entry);
+    const std::uint64_t spare = ((came & small_bit) != 0 ? 16 : 8) - uses;
+    const std::uint64_t rank = (spare << 32) | age_of(came);
+    if (rank > worst_rank) {
+      worst_rank = rank;
+      worst = i;
+    }
+  }
   Room room = Room::made;
-  if (victim.entry != nullptr && freed == 0) {
-    if (candidate != nullptr && !admitted(core, *candidate, *victim.entry)) room = Room::not_hot;
-    else evict(core, victim);
+  if (work.freed == 0 && worst != words_per_bucket && hold(work, op.other_hazard(), index, worst, held)) {
+    const bool main = Access::queue(*held.entry).load(std::memory_order_relaxed) == QueueOf::main;
+    if (policy_ == Policy::adaptive && main && newcomer.has_to_earn && !displaces(core, held, newcomer)) {
+      const std::uint8_t uses = Access::freq(*held.entry);
+      if (uses > 0) Access::set_freq(*held.entry, static_cast<std::uint8_t>(uses - 1));
+      ghost_.record(newcomer.hash, now(), now());
+      room = Room::not_hot;
+    } else {
+      if (!main) ghost_.record(core.hash_of(*held.entry), stamp(index, worst) & tick_mask, now());
+      if (drop(work, held, false)) Counters::one(core.counters.crowded_out);
+    }
   }
   op.unprotect();
   return room;
+}
+
+bool Eviction::displaces(const Core& core, const Held& held, const Newcomer& newcomer) const noexcept {
+  const policy::Rival victim = rival(core, held);
+  const auto came = ghost_.age(newcomer.hash, now());
+  return (came && policy::returns(sketch_, {newcomer.hash, *came}, victim, core.budget.objects())) ||
+         policy::replaces(sketch_, {newcomer.hash, 0}, false, victim);
+}
+
+void Eviction::shrink(Core& core, Op& op) noexcept {
+  Work work{core, op, core.options.now_ms()};
+  const Newcomer nobody;
+  std::uint64_t idle = 0;
+  while (core.budget.live() > live_max_.load(std::memory_order_relaxed) && idle <= 64 + core.bucket_count) {
+    const std::uint64_t before = core.budget.objects();
+    work.freed = 0;
+    static_cast<void>(evict_one(work, nobody));
+    idle = core.budget.objects() >= before && work.freed == 0 ? idle + 1 : 0;
+    if (core.reclaim_due()) core.reclaim();
+  }
+  op.unprotect();
+  detail::clear(op.key_hazard());
+}
+
+std::vector<KeyAge> Eviction::coldest(Core& core, std::uint32_t k) {
+  std::vector<KeyAge> all;
+  detail::Record* record = detail::this_record();
+  if (record == nullptr || k == 0) return all;
+  Op op(core, record->hazards);
+  Work work{core, op, core.options.now_ms()};
+  const std::uint64_t from = hand_.load(std::memory_order_relaxed);
+  for (std::uint64_t n = 0; n < std::min<std::uint64_t>(core.bucket_count, coldest_buckets); ++n) {
+    const std::uint64_t index = (from + n) % core.bucket_count;
+    Held held;
+    for (unsigned i = 0; i < words_per_bucket; i = next_slot(i)) {
+      if (!hold(work, op.other_hazard(), index, i, held) || core.is_void(*held.entry, work.now_ms)) continue;
+      all.push_back(
+          {held.entry->view(), std::string(held.entry->key()), core.cost(*held.entry), Access::freq(*held.entry), age(index, i)});
+    }
+  }
+  std::sort(all.begin(), all.end(),
+            [](const KeyAge& a, const KeyAge& b) { return a.uses != b.uses ? a.uses < b.uses : a.arrivals > b.arrivals; });
+  if (all.size() > k) all.resize(k);
+  return all;
+}
+
+void Eviction::adapt(std::uint64_t entries) noexcept {
+  if (policy_ == Policy::lru) return;
+  ghost_.scale(entries);
+  shadows_.resize(entries);
 }
 
 }  // namespace tiercache::l1

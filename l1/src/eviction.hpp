@@ -1,12 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Who has to go, and whether a newcomer is worth it: the replaceable policy. Nothing else knows of use counters or the hand.
+// Who has to go, and where a newcomer lies: the replaceable policy. Nothing else knows of use counters, queues, stamps or the
+// hand.
 #pragma once
 
+#include "ghost.hpp"
+#include "pages.hpp"
+#include "policy.hpp"
+#include "probation.hpp"
+#include "shadow.hpp"
+#include "sketch.hpp"
+
 #include <tiercache/l1/hazard.hpp>
+#include <tiercache/l1/options.hpp>
+#include <tiercache/l1/table.hpp>
 
 #include <atomic>
 #include <cstdint>
+#include <vector>
 
 namespace tiercache::l1 {
 
@@ -15,45 +26,151 @@ class Op;
 
 enum class Room : std::uint8_t { made, not_hot, none };
 
-/// Approximate LRU: CLOCK over the buckets with a 2-bit counter an entry. The hand frees void entries (expired, or of an older
-/// generation) wherever it passes, takes an entry that was not used since its last round, and lowers the counters of the others.
-/// A fill must besides be asked for more often than its victim (TinyLFU); a put need not.
+/// What is about to be stored.
+struct Newcomer {
+  std::uint64_t hash = 0;
+  std::uint16_t view = 0;
+  bool fresh = true;              ///< the key is not there
+  bool has_to_earn = false;       ///< a fill: may be refused when it is so large that many others would have to go
+  QueueOf queue = QueueOf::main;  ///< answered by make_room(): where it shall lie
+  std::uint8_t uses = 0;          ///< its use counter to begin with
+  std::uint64_t weight = 0;       ///< what make_room() has counted to that queue for it
+};
+
+/// Policy::adaptive: newcomers lie in a small queue (probation.hpp), whose share of the cache shadow caches choose (shadow.hpp);
+/// what is used there, or comes back soon after it left, moves to the main queue if it was asked for more often, or at shorter
+/// distances, than the main queue's victim. So a scan passes through the small queue, a loop longer than the cache keeps a part
+/// of itself, and what is used again at once is kept at once. Reuse distance against age: LIRS (Jiang, Zhang 2002); frequency:
+/// TinyLFU (Einziger et al. 2017); the small queue and the ghosts: 2Q (1994), S3-FIFO (Yang et al. 2023).
+///
+/// The main queue is no list. A hand goes over the buckets, and in each it looks at the entry with the oldest stamp: used since
+/// -> its counter falls and its stamp is now; not used -> the victim, and it stays the victim until it goes or is used. Buckets
+/// in which nothing is old enough are passed over. That is CLOCK in nearly the order of a list, without one.
+///
+/// Policy::lru: a hit renews the stamp when it is older than a part of the cache's turnover; the hand takes the oldest.
 ///
 /// A little of the capacity is kept free of live entries, as much as may be retired at a time; so in the steady state each store
-/// evicts what it needs and every fill meets a victim to be compared with, although memory comes back in batches.
+/// evicts what it needs, although memory comes back in batches.
+///
+/// All members are lock-free and for any thread, create() and open() apart. Stamps, the hand, the mean age and the victim are
+/// hints: whoever acts on one holds the entry and looks again.
 class Eviction {
  public:
-  void open(std::uint64_t live_max) noexcept { live_max_ = live_max; }
+  /// False: no memory.
+  [[nodiscard]] bool create(Policy policy, std::uint64_t expected_entries, std::uint64_t buckets_max, bool huge_pages) noexcept;
+  [[nodiscard]] std::uint64_t table_bytes() const noexcept;
+  /// Per bucket.
+  static constexpr std::uint64_t stamps_bytes = words_per_bucket * sizeof(std::uint32_t);
 
-  /// Reserves `bytes` and one object in the budget, evicting in bounded work. `candidate`: the hash of a fill that has to pass
-  /// admission; null for puts and replacements. On anything but `made` nothing is reserved.
-  [[nodiscard]] Room make_room(Core& core, Op& op, std::uint64_t bytes, const std::uint64_t* candidate) noexcept;
+  /// Live bytes, those of the tables included.
+  void set_limit(std::uint64_t live_max) noexcept { live_max_.store(live_max, std::memory_order_relaxed); }
 
-  /// Empties a slot of a full bucket: a void entry if there is one, else the least used.
-  [[nodiscard]] Room make_slot(Core& core, Op& op, Bucket& bucket, const std::uint64_t* candidate) noexcept;
+  // What reads tell.
+  void missed(std::uint64_t hash) noexcept;
+  void used(const Core& core, std::uint64_t bucket, const detail::Match& match, std::uint64_t hash) noexcept;
 
-  /// A new entry's use counter: it survives the hand's next pass.
-  static constexpr std::uint8_t initial_freq = 1;
+  /// Reserves `bytes` and one object in the budget, evicting in bounded work. On anything but `made` nothing is reserved.
+  [[nodiscard]] Room make_room(Core& core, Op& op, std::uint64_t bytes, Newcomer& newcomer) noexcept;
+  /// Empties a slot of a full bucket: of the oldest in the small queue there, or of the oldest in the main queue, if the newcomer
+  /// need not earn its place or earns it. not_hot otherwise.
+  [[nodiscard]] Room make_slot(Core& core, Op& op, std::uint64_t bucket, const Newcomer& newcomer) noexcept;
+
+  /// Around the linking of an entry, after make_room() answered `made`: counted() before, or given_up(); linked() after it
+  /// succeeded, left() when it did not or when the entry was unlinked, whoever did it.
+  void counted(const Core& core, Entry& entry, const Newcomer& newcomer) noexcept;
+  void given_up(const Newcomer& newcomer) noexcept { count(newcomer.queue, 0 - newcomer.weight); }
+  void linked(std::uint64_t bucket, unsigned slot, const Newcomer& newcomer, bool replaced) noexcept;
+  void left(const Core& core, const Entry& entry) noexcept;
+
+  /// Evicts until the budget fits its capacity, or nothing more goes.
+  void shrink(Core& core, Op& op) noexcept;
+  [[nodiscard]] std::vector<KeyAge> coldest(Core& core, std::uint32_t k);
+
+  [[nodiscard]] std::uint32_t estimate(std::uint64_t hash) const noexcept { return sketch_.estimate(hash); }
+  [[nodiscard]] double small_share() const noexcept { return policy_ == Policy::adaptive ? shadows_.share() : 0; }
+  [[nodiscard]] std::uint64_t small_weight() const noexcept { return small_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t main_weight() const noexcept { return main_.load(std::memory_order_relaxed); }
+  /// An entry's weight.
+  [[nodiscard]] static std::uint64_t weight(const Core& core, std::uint64_t bytes) noexcept;
+  [[nodiscard]] std::uint32_t age(std::uint64_t bucket, unsigned slot) const noexcept { return age_of(stamp(bucket, slot)); }
+  /// Some thousandth of the cache's turnover passed since the last call: time for slow adaptation. For one caller.
+  void adapt(std::uint64_t entries) noexcept;
 
  private:
-  struct Victim {
+  struct Held {
     Bucket* bucket = nullptr;
-    const Entry* entry = nullptr;  // held by the op's other hazard
+    const Entry* entry = nullptr;
     std::uint64_t word = 0;
+    std::uint64_t index = 0;
     unsigned slot = 0;
-    std::uint8_t freq = 0;  // its use counter before the hand lowered it
+    explicit operator bool() const noexcept { return entry != nullptr; }
+  };
+  struct Place {
+    std::uint64_t index = 0;
+    unsigned slot = 0;
+    std::uint32_t age = 0;
+    bool any = false;
+  };
+  /// One store's work: its bounds and what it has done.
+  struct Work {
+    Core& core;
+    Op& op;
+    std::int64_t now_ms;
+    unsigned freed = 0;  // void entries that went on the way
   };
 
-  /// `freed` tells how many void entries went on the way; then there may be no victim, and the budget wants another look.
-  [[nodiscard]] Victim pick(Core& core, Op& op, std::int64_t now_ms, unsigned& freed) noexcept;
-  [[nodiscard]] static Victim coldest(Core& core, Op& op, Bucket& bucket, unsigned first, bool age, std::int64_t now_ms,
-                                      unsigned& freed) noexcept;
-  [[nodiscard]] static bool hold(Op& op, Bucket& bucket, unsigned slot, Victim& out) noexcept;
-  [[nodiscard]] static bool admitted(const Core& core, std::uint64_t candidate, const Entry& victim) noexcept;
-  static bool evict(Core& core, const Victim& victim) noexcept;
+  // A stamp: in the small queue:1 | tick:31.
+  static constexpr std::uint32_t small_bit = 1U << 31;
+  static constexpr std::uint32_t tick_mask = small_bit - 1;
+  using Stamp = std::atomic<std::uint32_t>;
+  [[nodiscard]] Stamp& stamp_at(std::uint64_t bucket, unsigned slot) const noexcept {
+    return stamps_[bucket * words_per_bucket + slot];
+  }
+  [[nodiscard]] std::uint32_t stamp(std::uint64_t bucket, unsigned slot) const noexcept {
+    return stamp_at(bucket, slot).load(std::memory_order_relaxed);
+  }
+  [[nodiscard]] std::uint32_t now() const noexcept {
+    return static_cast<std::uint32_t>(tick_.load(std::memory_order_relaxed)) & tick_mask;
+  }
+  [[nodiscard]] std::uint32_t age_of(std::uint32_t stamp) const noexcept { return (now() - stamp) & tick_mask; }
 
-  std::uint64_t live_max_ = 0;
+  /// The weight that the small queue should have.
+  [[nodiscard]] std::uint64_t target(const Core& core) const noexcept;
+  /// What all entries together may weigh.
+  [[nodiscard]] std::uint64_t weight_max(const Core& core) const noexcept;
+  [[nodiscard]] bool main_below_target(const Core& core, std::uint64_t more) const noexcept;
+  void count(QueueOf queue, std::uint64_t weight) noexcept;
+
+  [[nodiscard]] bool hold(Work& work, detail::HazardSlot& hazard, std::uint64_t bucket, unsigned slot, Held& out) noexcept;
+  bool drop(Work& work, const Held& held, bool is_void) noexcept;
+  void to_main(Core& core, const Held& held) noexcept;
+  [[nodiscard]] Held turn_hand(Work& work) noexcept;
+  [[nodiscard]] policy::Rival rival(const Core& core, const Held& held) const noexcept;
+  [[nodiscard]] Place oldest_of(const Core& core, std::uint64_t index) const noexcept;
+  void met(std::uint32_t age) noexcept;
+  /// False: the newcomer itself would be the next to go.
+  [[nodiscard]] bool evict_one(Work& work, const Newcomer& newcomer) noexcept;
+  void sweep(Work& work) noexcept;
+  [[nodiscard]] bool evict_of_view(Work& work, std::uint16_t view) noexcept;
+  [[nodiscard]] bool displaces(const Core& core, const Held& held, const Newcomer& newcomer) const noexcept;
+  [[nodiscard]] bool earns(Work& work, std::uint64_t hash) noexcept;
+
+  Policy policy_ = Policy::adaptive;
+  Sketch sketch_;
+  Ghost ghost_;
+  Shadows shadows_;
+  Probation small_queue_;
+  Pages stamp_pages_;
+  Stamp* stamps_ = nullptr;
+  std::atomic<std::uint64_t> live_max_{0};
+  alignas(64) std::atomic<std::uint64_t> tick_{0};   // stores of new keys
+  alignas(64) std::atomic<std::uint64_t> small_{0};  // the queues' weights, with those of newcomers under way
+  std::atomic<std::uint64_t> main_{0};
   alignas(64) std::atomic<std::uint64_t> hand_{0};
+  std::atomic<std::uint64_t> victim_{0};    // 1 + its position; 0: none
+  std::atomic<std::uint64_t> mean_age_{0};  // of what the hand met, in 1/64 ticks
+  std::atomic<std::uint64_t> sweep_{0};
+  std::atomic<std::uint64_t> quota_hand_{0};
 };
 
 }  // namespace tiercache::l1

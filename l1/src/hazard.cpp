@@ -32,6 +32,7 @@ namespace detail {
 
 Record records[max_threads];
 thread_local constinit Record* tls_record = nullptr;
+thread_local constinit Record* tls_quick_record = nullptr;
 std::atomic<std::uint64_t> retired_copies{0};
 
 namespace {
@@ -64,6 +65,7 @@ struct Guard {
   bool armed = false;
   ~Guard() {
     Record* record = std::exchange(tls_record, nullptr);
+    tls_quick_record = nullptr;
     tls_over = true;
     if (record == nullptr) return;
     records_owned.fetch_sub(1, std::memory_order_relaxed);
@@ -86,6 +88,7 @@ Record* attach() noexcept {
       Hazards::announce(Domain{}, id);
       guard.armed = true;  // constructs it, so that it is destroyed when the thread ends
       tls_record = &record;
+      if (StdSync::quick()) tls_quick_record = &record;
       return &record;
     }
   }

@@ -21,27 +21,25 @@ void push_abandoned(Core* core) noexcept {
 }
 }  // namespace
 
-std::uint64_t& Core::heap_charge(const Entry& entry) const noexcept {
-  const TypeOps& type = *ops(entry.view());
-  const std::size_t end = Entry::value_offset(entry.key().size(), type.align) + type.size;
-  const auto address = Access::address(&entry) + ((end + 7) & ~std::size_t{7});
-  return *reinterpret_cast<std::uint64_t*>(static_cast<std::uintptr_t>(address));  // NOLINT(performance-no-int-to-ptr)
-}
-
 std::uint64_t Core::memory_cost(const Entry& entry) const noexcept {
   const unsigned granules = Access::granules(entry);
   if (granules != 0) return granules * Arena::granule_bytes;
-  return malloc_usable_size(Access::at(Access::address(&entry))) + malloc_overhead;
+  return malloc_usable_size(external_memory(entry)) + malloc_overhead;
 }
 
 std::uint64_t Core::cost(const Entry& entry) const noexcept {
-  return memory_cost(entry) + (Access::has_heap_charge(entry) ? heap_charge(entry) : 0);
+  return memory_cost(entry) + (Access::has_heap_charge(entry) ? Access::heap_charge(entry) : 0);
 }
 
 void Core::free_memory(Entry* entry) noexcept {
   const unsigned granules = Access::granules(*entry);
   if (granules != 0) arena.free(entry, granules);
-  else std::free(entry);
+  else std::free(external_memory(*entry));
+}
+
+void* Core::external_memory(const Entry& entry) const noexcept {
+  const auto address = Access::address(&entry) - external_front(ops(entry.view())->align);
+  return Access::at(address);
 }
 
 void Core::push_retired(Entry* first, Entry* last) noexcept {
@@ -49,6 +47,8 @@ void Core::push_retired(Entry* first, Entry* last) noexcept {
 }
 
 void Core::retire(Entry* entry) noexcept {
+  eviction.left(*this, *entry);
+  count_for_view(*entry, ~std::uint64_t{0});
   detail::Hazards::mark_retired(Access::flags(*entry), Access::flag_retired);
   budget.retire(cost(*entry));
   push_retired(entry, entry);
@@ -76,8 +76,6 @@ bool Core::reclaim() noexcept {
   bool freed = false;
   Entry* kept = nullptr;
   Entry* kept_last = nullptr;
-  std::uint64_t kept_bytes = 0;
-  std::uint64_t kept_count = 0;
   while (list != nullptr) {
     Entry* entry = list;
     list = Access::next(*entry);
@@ -86,8 +84,6 @@ bool Core::reclaim() noexcept {
       Access::set_next(*entry, kept);
       kept = entry;
       if (kept_last == nullptr) kept_last = entry;
-      kept_bytes += bytes;
-      ++kept_count;
       continue;
     }
     ops(entry->view())->destroy(const_cast<void*>(entry->value()));
@@ -95,15 +91,18 @@ bool Core::reclaim() noexcept {
     budget.release_retired(bytes);
     freed = true;
   }
-  left_bytes.store(kept_bytes, std::memory_order_relaxed);
-  left_count.store(kept_count, std::memory_order_relaxed);
+  // All that is retired now counts as looked at: what is pinned, and what other threads have taken. A thread that is stopped with
+  // its batch must not make every later call scan.
+  left_bytes.store(budget.retired(), std::memory_order_relaxed);
+  left_count.store(budget.retired_count(), std::memory_order_relaxed);
   if (kept != nullptr) push_retired(kept, kept_last);
   return freed;
 }
 
 void Core::abandon(Core* core) noexcept {
   for (std::uint64_t b = 0; b < core->bucket_count; ++b) {
-    for (auto& slot_word : core->buckets[b].slots) {
+    for (unsigned i = 0; i < words_per_bucket; i = next_slot(i)) {
+      auto& slot_word = core->buckets[b].slot(i);
       const std::uint64_t word = slot_word.load(std::memory_order_acquire);
       if (!slot::taken(word)) continue;
       slot_word.store(slot::empty(0), std::memory_order_relaxed);

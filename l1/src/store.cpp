@@ -20,7 +20,20 @@ constexpr std::size_t entry_align = Arena::granule_bytes;
 
 /// What the allocator may add to a request: rounding, and a page for what it maps.
 [[nodiscard]] constexpr std::uint64_t external_bound(std::uint64_t bytes, std::size_t align) noexcept {
-  return bytes + Core::malloc_overhead + 2 * align + (bytes >= 64 * 1024 ? 8192 : 32);
+  return bytes + Core::malloc_overhead + 3 * align + (bytes >= 64 * 1024 ? 8192 : 32);
+}
+
+/// A free slot, in the home line if there is one; words_per_bucket: full.
+[[nodiscard]] unsigned free_slot(const Bucket& bucket, unsigned home, std::uint64_t& found) noexcept {
+  for (unsigned turn = 0; turn < words_per_bucket; turn += words_per_line) {
+    const unsigned line = home ^ turn;
+    for (unsigned i = line; i < line + words_per_line; ++i) {
+      if (i == control_index) continue;
+      found = bucket.slot(i).load(StdSync::acquire);
+      if (!slot::taken(found)) return i;
+    }
+  }
+  return words_per_bucket;
 }
 
 }  // namespace
@@ -30,9 +43,10 @@ Core::Sizes Core::sizes(const TypeOps& type, std::string_view key, const void* v
   s.value_offset = Entry::value_offset(key.size(), type.align);
   s.bytes = s.value_offset + type.size;
   if (type.heap_bytes != nullptr) {
-    s.bytes = ((s.bytes + 7) & ~std::size_t{7}) + sizeof(std::uint64_t);
+    s.bytes += sizeof(std::uint64_t);
     s.heap = type.heap_bytes(value);
   }
+  s.bytes = ((s.bytes + 7) & ~std::size_t{7}) + Access::cold_bytes;
   const std::size_t granules = (s.bytes + Arena::granule_bytes - 1) / Arena::granule_bytes;
   if (granules <= Arena::block_granules && type.align <= entry_align) s.granules = static_cast<unsigned>(granules);
   s.cost =
@@ -43,23 +57,32 @@ Core::Sizes Core::sizes(const TypeOps& type, std::string_view key, const void* v
 /// Memory for an entry whose s.cost is reserved; corrects the reservation, and s, to what was taken. Null: nothing is reserved.
 Entry* Core::allocate(Sizes& s, const TypeOps& type) noexcept {
   if (s.granules != 0) {
-    if (void* memory = arena.allocate(s.granules, thread_index())) return Access::create(memory);
+    if (void* memory = arena.allocate(s.granules, thread_index())) return Access::create(memory, s.granules);
     s.granules = 0;  // fragmented: no run of that length near
   }
   const std::size_t align = std::max(type.align, entry_align);
   // Not operator new: a program may replace that, and then malloc_usable_size would be asked about foreign memory.
-  void* memory = std::aligned_alloc(align, (s.bytes + align - 1) & ~(align - 1));
+  const std::size_t front = external_front(type.align);
+  void* memory = std::aligned_alloc(align, (front + s.bytes + align - 1) & ~(align - 1));
   if (memory != nullptr) {
     const std::uint64_t cost = malloc_usable_size(memory) + malloc_overhead + s.heap;
     if (cost <= s.cost || budget.reserve(cost - s.cost)) {
       if (cost < s.cost) budget.release(s.cost - cost);
       s.cost = cost;
-      return Access::create(memory);
+      return Access::create(static_cast<char*>(memory) + front, 0);
     }
     std::free(memory);
   }
   budget.release(s.cost);
   return nullptr;
+}
+
+bool Core::Expectation::met(const Core& core, const Entry* present, std::uint32_t generation,
+                            std::int64_t now_ms) const noexcept {
+  if (when == When::same) return present != nullptr && present == same;
+  // A void entry is absent.
+  const bool there = present != nullptr && present->generation() == generation && !core.is_void(*present, now_ms);
+  return when == When::always || there == (when == When::present);
 }
 
 bool Core::fenced(const Ticket& ticket, std::uint64_t hash, std::uint64_t control_word) const noexcept {
@@ -69,9 +92,10 @@ bool Core::fenced(const Ticket& ticket, std::uint64_t hash, std::uint64_t contro
   return ticket.bucket != bucket_index(hash) || ticket.fence != control::fence(control_word);
 }
 
-PutStatus Core::link(Bucket& bucket, ViewId view, std::string_view key, std::uint64_t hash, Entry* entry, const Ticket* ticket,
-                     detail::Record& record, Op& op) noexcept {
+PutStatus Core::link(Bucket& bucket, ViewId view, std::string_view key, std::uint64_t hash, Entry* entry,
+                     const Expectation& expectation, Newcomer& newcomer, detail::Record& record, Op& op) noexcept {
   const std::uint64_t word = slot::make(slot::tag_of_hash(hash), Access::address(entry));
+  const Ticket* ticket = expectation.ticket;
 #ifdef TIERCACHE_LAB
   // What a careless commit would do: look at the fence first and install afterwards.
   const bool careless = lab::ablated(lab::Remedy::fence_in_install);
@@ -85,7 +109,10 @@ PutStatus Core::link(Bucket& bucket, ViewId view, std::string_view key, std::uin
     if (!careless)
 #endif
       if (ticket != nullptr && fenced(*ticket, hash, seen)) return PutStatus::fenced;
-    const detail::Match match = detail::locate(bucket, view, key, hash, op.key_hazard());
+    const detail::Match match = detail::locate(bucket, home(hash), view, key, hash, op.key_hazard());
+    if (expectation.when != When::always && !expectation.met(*this, match.entry, entry->generation(), options.now_ms())) {
+      return PutStatus::unmatched;
+    }
     std::uint64_t found = match.word;
     std::uint32_t found_seq = 0;
     unsigned target = match.slot;
@@ -95,13 +122,9 @@ PutStatus Core::link(Bucket& bucket, ViewId view, std::string_view key, std::uin
       const auto newer = static_cast<std::int32_t>(match.entry->generation() - entry->generation());
       if (ticket != nullptr && newer > 0) return PutStatus::fenced;
     } else {
-      for (target = 0; target < slots_per_bucket; ++target) {
-        found = bucket.slots[target].load(StdSync::acquire);
-        if (!slot::taken(found)) break;
-      }
-      if (target == slots_per_bucket) {
-        const std::uint64_t* candidate = ticket != nullptr ? &hash : nullptr;
-        if (eviction.make_slot(*this, op, bucket, candidate) == Room::not_hot) return PutStatus::not_hot;
+      target = free_slot(bucket, home(hash), found);
+      if (target == words_per_bucket) {
+        if (eviction.make_slot(*this, op, bucket_index(hash), newcomer) == Room::not_hot) return PutStatus::not_hot;
         continue;
       }
     }
@@ -111,17 +134,29 @@ PutStatus Core::link(Bucket& bucket, ViewId view, std::string_view key, std::uin
     }
     Access::set_seq(*entry, control::seq(seen) + 1);
     if (BucketKernel::install(bucket, seen, target, word, record.id + 1, record.descriptor, ticket == nullptr, op)) {
+      eviction.linked(bucket_index(hash), target, newcomer, match.entry != nullptr);
       return PutStatus::stored;
     }
   }
 }
 
 PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, void* value, const EntryMeta& meta,
-                      const Ticket* ticket, Pin* pin) noexcept {
+                      const Expectation& expectation, Pin* pin) noexcept {
+  const Ticket* ticket = expectation.ticket;
   Bucket& bucket = buckets[bucket_index(hash)];
-  if (ticket != nullptr && fenced(*ticket, hash, bucket.control.load(StdSync::acquire))) {
-    Counters::one(counters.refused_fence);
-    return PutStatus::fenced;
+  if (ticket != nullptr) {
+    const std::uint64_t seen = bucket.control().load(StdSync::acquire);
+    if (fenced(*ticket, hash, seen)) {
+      // While an install is pending no tickets are given. Whoever began it may have stopped: finish it, or no fill would get into
+      // this bucket again until a put or an erase passes.
+      detail::Record* own = control::op(seen) != 0 ? detail::this_record() : nullptr;
+      if (own != nullptr) {
+        Op op(*this, own->hazards);
+        static_cast<void>(BucketKernel::settled(bucket, op));
+      }
+      Counters::one(counters.refused_fence);
+      return PutStatus::fenced;
+    }
   }
   const TypeOps& type = *ops(view);
   if (key.size() > max_key_bytes) {
@@ -140,10 +175,23 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
   }
 
   Op op(*this, record->hazards);
-  const std::uint64_t* candidate = nullptr;
-  if (ticket != nullptr && detail::locate(bucket, view, key, hash, op.key_hazard()).entry == nullptr) candidate = &hash;
+  Newcomer newcomer;
+  newcomer.hash = hash;
+  newcomer.has_to_earn = ticket != nullptr;
+  const Entry* present = detail::locate(bucket, home(hash), view, key, hash, op.key_hazard()).entry;
+  if (expectation.when != When::always && !expectation.met(*this, present, meta.generation, options.now_ms())) {
+    Counters::one(counters.unmatched);
+    return PutStatus::unmatched;
+  }
+  newcomer.view = view;
+  if (present != nullptr) {
+    newcomer.fresh = false;
+    newcomer.queue = Access::queue(*present).load(std::memory_order_relaxed);
+    if (newcomer.queue == QueueOf::none) newcomer.queue = QueueOf::main;
+    newcomer.uses = Access::freq(*present);
+  }
   detail::clear(op.key_hazard());
-  switch (eviction.make_room(*this, op, s.cost, candidate)) {
+  switch (eviction.make_room(*this, op, s.cost, newcomer)) {
     case Room::made: break;
     case Room::not_hot: Counters::one(counters.not_promoted); return PutStatus::not_hot;
     case Room::none: Counters::one(counters.refused_no_room); return PutStatus::no_room;
@@ -151,35 +199,33 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
   Entry* entry = allocate(s, type);
   if (entry == nullptr) {
     budget.release_object();
+    eviction.given_up(newcomer);
     Counters::one(counters.refused_no_room);
     return PutStatus::no_room;
   }
 
-  constexpr std::int64_t expiry_max = (std::int64_t{1} << 48) - 1;
-  Access::set_meta(*entry, view, std::clamp<std::int64_t>(meta.hard_expiry_ms, 0, expiry_max), meta.generation, meta.shard,
-                   meta.soft_lead_ms, meta.version);
-  Access::set_shape(*entry, static_cast<std::uint16_t>(key.size()), s.granules,
-                    static_cast<unsigned>(std::countr_zero(type.align)), type.heap_bytes != nullptr);
-  Access::set_freq(*entry, Eviction::initial_freq);
+  Access::set_meta(*entry, view, meta.hard_expiry_ms, meta.generation, meta.shard, meta.soft_lead_ms, meta.version);
+  Access::set_shape(*entry, static_cast<std::uint16_t>(key.size()), static_cast<unsigned>(std::countr_zero(type.align)),
+                    type.heap_bytes != nullptr, meta.idle_ttl_ms != 0 ? idle::make(meta.idle_ttl_ms, options.now_ms()) : 0);
   char* bytes = reinterpret_cast<char*>(entry);
   if (!key.empty()) std::memcpy(bytes + Entry::header_bytes, key.data(), key.size());
   type.move_construct(bytes + s.value_offset, value);
-  if (type.heap_bytes != nullptr) heap_charge(*entry) = s.heap;
+  if (type.heap_bytes != nullptr) Access::heap_charge(*entry) = s.heap;
+  eviction.counted(*this, *entry, newcomer);
+  count_for_view(*entry, 1);
 
   // Published before anyone can unlink the entry: no barrier, no re-check.
   detail::HazardSlot* pinned = nullptr;
-  unsigned pin_index = 0;
   if (pin != nullptr && detail::has_free_pin(*record)) {
-    pin_index = detail::free_pin(*record);
-    pinned = &detail::pin_slot(*record, pin_index);
+    pinned = &detail::free_pin(*record);
     detail::publish(*pinned, Access::address(entry));
   }
-  const PutStatus status = link(bucket, view, key, hash, entry, ticket, *record, op);
+  const PutStatus status = link(bucket, view, key, hash, entry, expectation, newcomer, *record, op);
   if (status == PutStatus::stored) {
     Counters::one(counters.inserts);
-    if (ticket != nullptr) Counters::one(counters.promoted);
+    profile.stored(hash, s.cost);
     if (pinned != nullptr) {
-      detail::take_pin(*record, pin_index);
+      detail::take_pin(*record);
       *pin = Pin(entry, pinned);
     }
     return status;
@@ -187,13 +233,17 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
 
   // Nobody saw the entry. The value goes back to the caller.
   if (pinned != nullptr) detail::clear(*pinned);
+  eviction.left(*this, *entry);
+  count_for_view(*entry, ~std::uint64_t{0});
   type.destroy(value);
   type.move_construct(value, bytes + s.value_offset);
   type.destroy(bytes + s.value_offset);
   free_memory(entry);
   budget.release(s.cost);
   budget.release_object();
-  Counters::one(status == PutStatus::fenced ? counters.refused_fence : counters.not_promoted);
+  Counters::one(status == PutStatus::fenced      ? counters.refused_fence
+                : status == PutStatus::unmatched ? counters.unmatched
+                                                 : counters.not_promoted);
   return status;
 }
 

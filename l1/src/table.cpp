@@ -4,6 +4,7 @@
 #include "core.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <exception>
 #include <new>
 #include <string>
@@ -15,7 +16,11 @@ namespace {
 constexpr std::uint64_t capacity_min = 32 << 10;
 constexpr std::uint64_t capacity_max = std::uint64_t{1} << 44;
 constexpr std::uint64_t bucket_count_max = 0xffffffffULL;
-constexpr std::uint64_t expected_per_bucket = 4;  // of 7 slots: 5 in 100 buckets overflow, 1 in 100 entries is evicted early
+constexpr std::uint64_t tables_per_entry = 38;  // bytes: slots and stamps 19, ghosts 8, sketch 6, queue and shadows 5
+// Of 31 slots. One newcomer in 80 finds its bucket full; in small tables, where space is cheap, one in 500.
+constexpr std::uint64_t expected_per_bucket = 20;
+constexpr std::uint64_t expected_per_bucket_small = 17;
+constexpr std::uint64_t small_table = 65536;
 
 [[nodiscard]] Error refused(std::string message) { return {Errc::invalid_argument, std::move(message)}; }
 
@@ -38,30 +43,45 @@ Result<void> Options::validate() const {
     return refused("l1.expected_entry_bytes: too small for this capacity");
   }
   if (max_entry_bytes > capacity_bytes) return refused("l1.max_entry_bytes: over l1.capacity_bytes");
+  if (resize_max_bytes > capacity_max) return refused("l1.resize_max_bytes: must be at most 16 TiB");
   if (now_ms == nullptr) return refused("l1.now_ms: null");
   return {};
 }
 
 Core::~Core() {
-  delete[] buckets;
   for (auto& chunk : views) delete chunk.load(std::memory_order_relaxed);
 }
 
 bool Core::allocate_tables() noexcept {
-  std::uint64_t expected = options.capacity_bytes / options.expected_entry_bytes;
+  // For the largest budget it may ever have: the tables do not grow.
+  std::uint64_t expected =
+      std::max(options.capacity_bytes, options.resize_max_bytes) / (options.expected_entry_bytes + tables_per_entry);
   if (options.capacity_objects != 0) expected = std::min(expected, options.capacity_objects);
-  bucket_count = std::max<std::uint64_t>(expected / expected_per_bucket, 2);
-  max_entry_bytes = options.max_entry_bytes != 0 ? options.max_entry_bytes : options.capacity_bytes / 8;
-  // A scan frees what was retired since the last: in tiny tables a larger share, or each store would run one.
-  const std::uint64_t share = options.capacity_bytes / 128;
-  retire_bytes = std::min<std::uint64_t>(std::max<std::uint64_t>(share, 4096), options.capacity_bytes / 16);
-  buckets = new (std::nothrow) Bucket[bucket_count]();
+  const std::uint64_t per_bucket = expected <= small_table ? expected_per_bucket_small : expected_per_bucket;
+  bucket_count = std::max<std::uint64_t>((expected + per_bucket - 1) / per_bucket, 2);
   // A quarter more than the budget, so that runs are found; the budget bounds what is in use.
-  const std::uint64_t arena_bytes = options.capacity_bytes + options.capacity_bytes / 4;
-  if (buckets == nullptr || !arena.map(arena_bytes) || !sketch.create(expected)) return false;
+  const std::uint64_t most = std::max(options.capacity_bytes, options.resize_max_bytes);
+  if (!bucket_pages.map(bucket_count * sizeof(Bucket), options.huge_pages) || !arena.map(most + most / 4, options.huge_pages) ||
+      !eviction.create(options.policy, expected, bucket_count, options.huge_pages)) {
+    return false;
+  }
+  buckets = reinterpret_cast<Bucket*>(bucket_pages.data());  // zeroes are empty slots and a settled control word
   budget.open(options.capacity_bytes, options.capacity_objects);
-  eviction.open(options.capacity_bytes - 2 * retire_bytes);
-  budget.charge_fixed(sizeof(Table) + sizeof(Core) + bucket_count * sizeof(Bucket) + arena.table_bytes() + sketch.table_bytes());
+  budget.charge_fixed(sizeof(Table) + sizeof(Core) + bucket_count * (sizeof(Bucket) + Eviction::stamps_bytes) +
+                      arena.table_bytes() + eviction.table_bytes());
+  if (options.profile) {
+    ProfileOptions profiled;
+    profiled.capacity_bytes = options.capacity_bytes;
+    profiled.accesses = [](const void* self) noexcept {
+      const auto& core = *static_cast<const Core*>(self);
+      return core.options.accesses != nullptr ? core.options.accesses(core.options.accesses_context) : 0;
+    };
+    profiled.accesses_context = this;
+    if (options.accesses == nullptr) profiled.accesses = nullptr;
+    if (!profile.create(profiled)) return false;
+    budget.charge_fixed(profile.table_bytes());
+  }
+  set_limits(options.capacity_bytes);
   return true;
 }
 
@@ -83,13 +103,49 @@ Result<ViewId> Core::add_view(const TypeOps* type) {
       budget.charge_fixed(sizeof(ViewChunk));
     }
   }
-  (*chunk)[id % views_per_chunk].store(type, std::memory_order_release);
+  (*chunk)[id % views_per_chunk].ops.store(type, std::memory_order_release);
   return static_cast<ViewId>(id);
 }
 
-const TypeOps* Core::ops(ViewId view) const noexcept {
+Core::ViewPart& Core::part(ViewId view) const noexcept {
   // Whoever uses a view was handed its id after the stores; entries of it are published by the slot.
-  return (*views[view / views_per_chunk].load(std::memory_order_acquire))[view % views_per_chunk].load(std::memory_order_acquire);
+  return (*views[view / views_per_chunk].load(std::memory_order_acquire))[view % views_per_chunk];
+}
+const TypeOps* Core::ops(ViewId view) const noexcept { return part(view).ops.load(std::memory_order_acquire); }
+
+void Core::count_for_view(const Entry& entry, std::uint64_t sign) noexcept {
+  ViewPart& of = part(entry.view());
+  of.bytes.fetch_add(sign * cost(entry), std::memory_order_relaxed);
+  const std::uint64_t heap = Access::has_heap_charge(entry) ? Access::heap_charge(entry) : 0;
+  budget.count_payload(sign * (entry.key().size() + of.ops.load(std::memory_order_relaxed)->size + heap));
+}
+
+void Core::set_limits(std::uint64_t capacity_bytes) noexcept {
+  max_entry_bytes = options.max_entry_bytes != 0 ? std::min(options.max_entry_bytes, capacity_bytes) : capacity_bytes / 8;
+  // A scan frees what was retired since the last: in tiny tables a larger share, or each store would run one.
+  const std::uint64_t share = capacity_bytes / 128;
+  retire_bytes = std::min<std::uint64_t>(std::max<std::uint64_t>(share, 4096), capacity_bytes / 16);
+  eviction.set_limit(capacity_bytes - 2 * retire_bytes);
+  budget.set_capacity(capacity_bytes);
+}
+
+Result<void> Core::resize(std::uint64_t capacity_bytes) noexcept {
+  const std::uint64_t most = std::max(options.capacity_bytes, options.resize_max_bytes);
+  if (capacity_bytes < 2 * budget.fixed() || capacity_bytes > most) {
+    return refused("l1.capacity_bytes: can be resized to " + std::to_string(2 * budget.fixed()) + " to " + std::to_string(most) +
+                   " here, not to " + std::to_string(capacity_bytes));
+  }
+  const bool smaller = capacity_bytes < budget.capacity();
+  set_limits(capacity_bytes);
+  if (!smaller) return {};
+  detail::Record* record = detail::this_record();
+  if (record == nullptr) return {};  // the stores to come evict
+  // Others go on meanwhile: what they store is made room for as ever, and what this call evicts it evicts one by one.
+  Op op(*this, record->hazards);
+  eviction.shrink(*this, op);
+  reclaim();
+  arena.trim();
+  return {};
 }
 
 Result<std::unique_ptr<Table>> Table::create(const Options& options) {
@@ -112,7 +168,8 @@ Result<std::unique_ptr<Table>> Table::create(const Options& options) {
   }
 }
 
-Table::Table(Core* core) noexcept : buckets_(core->buckets), bucket_count_(core->bucket_count), seed_(core->seed), core_(core) {}
+Table::Table(Core* core) noexcept
+    : buckets_(core->buckets), line_count_(core->bucket_count * lines_per_bucket), seed_(core->seed), core_(core) {}
 
 Table::~Table() { Core::abandon(core_); }
 
@@ -120,12 +177,82 @@ Result<ViewId> Table::add_view(const TypeOps* ops) { return core_->add_view(ops)
 
 PutStatus Table::put(ViewId view, std::string_view key, std::uint64_t hash, void* value, const EntryMeta& meta,
                      Pin* pin) noexcept {
-  return core_->store(view, key, hash, value, meta, nullptr, pin);
+  return core_->store(view, key, hash, value, meta, {}, pin);
 }
 
 PutStatus Table::fill(const Ticket& ticket, ViewId view, std::string_view key, std::uint64_t hash, void* value,
                       const EntryMeta& meta, Pin* pin) noexcept {
-  return core_->store(view, key, hash, value, meta, &ticket, pin);
+  return core_->store(view, key, hash, value, meta, {.ticket = &ticket}, pin);
+}
+
+PutStatus Table::put_when(When when, ViewId view, std::string_view key, std::uint64_t hash, void* value, const EntryMeta& meta,
+                          Pin* pin) noexcept {
+  return core_->store(view, key, hash, value, meta, {.when = when}, pin);
+}
+
+PutStatus Table::compare_and_swap(const Pin& expected, ViewId view, std::string_view key, std::uint64_t hash, void* value,
+                                  const EntryMeta& meta, Pin* pin) noexcept {
+  if (!expected) return core_->store(view, key, hash, value, meta, {.when = When::absent}, pin);
+  return core_->store(view, key, hash, value, meta, {.when = When::same, .same = expected.entry()}, pin);
+}
+
+std::size_t Table::find_many(ViewId view, std::span<const std::string_view> keys, const std::uint64_t* hashes,
+                             std::uint32_t generation, std::int64_t now_ms, Pin* out) noexcept {
+  constexpr std::size_t group = 16;  // lines under way at a time, about what a core's miss buffers hold
+  std::size_t hits = 0;
+  for (std::size_t begin = 0; begin < keys.size(); begin += group) {
+    const std::size_t end = std::min(begin + group, keys.size());
+    for (std::size_t i = begin; i < end; ++i) __builtin_prefetch(home_line(hashes[i]));
+    // The entry that will most likely be the one, so that its lines are under way as well.
+    for (std::size_t i = begin; i < end; ++i) {
+      const auto* line = home_line(hashes[i]);
+      if (const unsigned mask = StdSync::match_tags(line, slot::tag_of_hash(hashes[i])); mask != 0) {
+        const std::uint64_t word = line[std::countr_zero(mask)].load(std::memory_order_relaxed);
+        const char* entry = reinterpret_cast<const char*>(Access::at(slot::address(word)));
+        __builtin_prefetch(entry);
+        __builtin_prefetch(entry + 128);
+      }
+    }
+    for (std::size_t i = begin; i < end; ++i) {
+      out[i] = find(view, keys[i], hashes[i], generation, now_ms);
+      if (out[i]) ++hits;
+    }
+  }
+  return hits;
+}
+
+bool Table::expire(ViewId view, std::string_view key, std::uint64_t hash, std::uint32_t generation, std::int64_t now_ms,
+                   std::int64_t hard_expiry_ms) noexcept {
+  const EraseHazards hazards;
+  Op op(*core_, hazards.get());
+  const detail::Match match = detail::locate(bucket(hash), core_->home(hash), view, key, hash, op.key_hazard());
+  if (match.entry == nullptr || match.entry->generation() != generation || match.entry->expired(now_ms)) return false;
+  Access::set_expiry(*Access::at(slot::address(match.word)), view, hard_expiry_ms);
+  return true;
+}
+
+bool Table::evict(ViewId view, std::string_view key, std::uint64_t hash) noexcept {
+  const EraseHazards hazards;
+  Op op(*core_, hazards.get());
+  Bucket& home = bucket(hash);
+  const detail::Match match = detail::locate(home, core_->home(hash), view, key, hash, op.key_hazard());
+  if (match.entry == nullptr || !BucketKernel::unlink(home, match.slot, match.word, Access::seq(*match.entry))) return false;
+  core_->unlinked(Access::at(slot::address(match.word)), core_->counters.evictions);
+  return true;
+}
+
+Result<void> Table::resize(std::uint64_t capacity_bytes) noexcept { return core_->resize(capacity_bytes); }
+void Table::set_quota(ViewId view, std::uint64_t bytes) noexcept {
+  core_->part(view).quota.store(bytes, std::memory_order_relaxed);
+}
+std::uint64_t Table::view_bytes(ViewId view) const noexcept { return core_->part(view).bytes.load(std::memory_order_relaxed); }
+
+std::vector<KeyHeat> Table::hottest(std::uint32_t k) { return core_->profile.hottest(k); }
+std::vector<MissCurvePoint> Table::miss_curve() { return core_->profile.miss_curve(); }
+std::vector<KeyAge> Table::coldest(std::uint32_t k) { return core_->eviction.coldest(*core_, k); }
+
+void Table::count_hit(ViewId view, std::string_view key, std::uint64_t hash, const Entry& entry) noexcept {
+  core_->profile.found(view, key, hash, core_->cost(entry));
 }
 
 bool Table::erase(ViewId view, std::string_view key, std::uint64_t hash) noexcept {
@@ -135,7 +262,8 @@ bool Table::erase(ViewId view, std::string_view key, std::uint64_t hash) noexcep
   // First: a fill that is in progress is in its slot when this returns, and every later one is refused. Unlinking first would
   // let a fill slip in between.
   BucketKernel::bump_fence(home, op);
-  const detail::Match match = detail::locate(home, view, key, hash, op.key_hazard());
+  core_->profile.removed(hash);
+  const detail::Match match = detail::locate(home, core_->home(hash), view, key, hash, op.key_hazard());
   if (match.entry == nullptr) return false;
   // A failure means that the entry is gone already: removed, or replaced by a put that came after the fence.
   if (!BucketKernel::unlink(home, match.slot, match.word, Access::seq(*match.entry))) return false;
@@ -153,8 +281,43 @@ void Table::reap(std::uint64_t hash, const detail::Match& match, std::uint32_t g
   if (core_->reclaim_due()) core_->reclaim();
 }
 
-void Table::count_miss(std::uint64_t hash) noexcept { core_->sketch.add(hash); }
-void Table::count_hit(std::uint64_t hash) noexcept { core_->sketch.add(hash); }
+Pin Table::find_slow(ViewId view, std::string_view key, std::uint64_t hash, std::uint32_t generation,
+                     std::int64_t now_ms) noexcept {
+  detail::Record* record = detail::this_record();
+  if (record == nullptr || !detail::has_free_pin(*record)) return {};
+  detail::HazardSlot& hazard = detail::free_pin(*record);
+  const Entry* entry = probe(view, key, hash, generation, now_ms, hazard);
+  if (entry == nullptr) return {};
+  detail::take_pin(*record);
+  return {entry, &hazard};
+}
+
+const Entry* Table::probe(ViewId view, std::string_view key, std::uint64_t hash, std::uint32_t generation, std::int64_t now_ms,
+                          detail::HazardSlot& hazard) noexcept {
+  const detail::Match match = detail::locate(bucket(hash), core_->home(hash), view, key, hash, hazard);
+  const Entry* entry = match.entry;
+  if (entry != nullptr) {
+    if (Access::current(*entry, generation, now_ms) && (Access::saturated(*entry) || touch(hash, match, now_ms))) return entry;
+    reap(hash, match, generation, now_ms);
+  }
+  detail::clear(hazard);
+  return nullptr;
+}
+
+bool Table::touch(std::uint64_t hash, const detail::Match& match, std::int64_t now_ms) noexcept {
+  const Entry& entry = *match.entry;
+  if (Access::has_idle(entry)) {
+    if (entry.expired(now_ms)) return false;
+    Access::touch_idle(entry, now_ms);
+  }
+  core_->eviction.used(*core_, bucket_index(hash), match, hash);
+  return true;
+}
+
+void Table::count_miss(std::uint64_t hash) noexcept {
+  core_->eviction.missed(hash);
+  core_->profile.missed(hash);
+}
 
 L1Stats Table::stats() const noexcept {
   const auto value = [](const std::atomic<std::uint64_t>& counter) { return counter.load(std::memory_order_relaxed); };
@@ -173,6 +336,11 @@ L1Stats Table::stats() const noexcept {
   s.refused_too_large = value(c.refused_too_large);
   s.refused_fence = value(c.refused_fence);
   s.promoted = value(c.promoted);
+  s.demoted = value(c.demoted);
+  s.crowded_out = value(c.crowded_out);
+  s.payload_bytes = core_->budget.payload();
+  s.small_queue_bytes = core_->options.capacity_objects == 0 ? core_->eviction.small_weight() : 0;
+  s.small_queue_share = core_->eviction.small_share();
   s.not_promoted = value(c.not_promoted);
   return s;
 }

@@ -30,10 +30,10 @@ struct Sum {
 [[nodiscard]] Result<void> check_bucket(const Core& core, std::uint64_t index, Sum& live) {
   const Bucket& bucket = core.buckets[index];
   const std::string where = "bucket " + std::to_string(index) + ": ";
-  if (control::op(bucket.control.load()) != 0) return Error{Errc::internal, where + "an install is left pending"};
-  const Entry* entries[slots_per_bucket] = {};
-  for (unsigned i = 0; i < slots_per_bucket; ++i) {
-    const std::uint64_t word = bucket.slots[i].load();
+  if (control::op(bucket.control().load()) != 0) return Error{Errc::internal, where + "an install is left pending"};
+  const Entry* entries[words_per_bucket] = {};
+  for (unsigned i = 0; i < words_per_bucket; i = next_slot(i)) {
+    const std::uint64_t word = bucket.slot(i).load();
     if (!slot::taken(word)) continue;
     const Entry* entry = entries[i] = Access::at(slot::address(word));
     const std::uint64_t hash = core.hash_of(*entry);

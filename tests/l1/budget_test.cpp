@@ -13,7 +13,7 @@ TEST(Budget, EveryCapacityFrom32KiBHoldsAReasonableNumberOfEntries) {
     for (std::uint64_t i = 0; i < n; ++i) ASSERT_EQ(t.put("key" + std::to_string(i), std::uint64_t{i}), PutStatus::stored);
     const L1Stats s = t.table->stats();
     EXPECT_LE(s.used_bytes, capacity);
-    EXPECT_LT(s.fixed_bytes, capacity / 3) << capacity;
+    EXPECT_LT(s.fixed_bytes, capacity / 2) << capacity;
     EXPECT_GE(s.entries * 64, (capacity - s.fixed_bytes) / 2) << capacity;
     EXPECT_TRUE(t.find("key" + std::to_string(n - 1)));
     EXPECT_VALID(*t.table);

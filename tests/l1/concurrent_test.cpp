@@ -138,7 +138,7 @@ TEST(Concurrent, AnOverfullBucketStaysConsistent) {
   for (unsigned round = 0; round < rounds(10); ++round) {
     Typed<Checked> t(small_options(32 << 10));
     Violations bad;
-    run(t, {keys_of_one_bucket(t, 12), 3, 3}, seed + round, operations, bad);
+    run(t, {keys_of_one_bucket(t, 20), 3, 3}, seed + round, operations, bad);
     expect_none(bad);
     EXPECT_VALID(*t.table);
   }

@@ -79,13 +79,13 @@ struct Scene {
 
   explicit Scene(bool replaces) {
     script.countdown = -1;
-    if (replaces) bucket.slots[3].store(old_word);
-    else bucket.slots[3].store(slot::empty(5));
+    if (replaces) bucket.slot(3).store(old_word);
+    else bucket.slot(3).store(slot::empty(5));
     descriptors[1].word.store(new_word);
     descriptors[1].slot.store(3);
-    bucket.control.store(pending);
+    bucket.control().store(pending);
   }
-  [[nodiscard]] std::uint64_t content() { return bucket.slots[3].load(); }
+  [[nodiscard]] std::uint64_t content() { return bucket.slot(3).load(); }
   [[nodiscard]] auto times_retired(std::uint64_t address) const { return std::count(retired.begin(), retired.end(), address); }
 
   // What the others do.
@@ -102,14 +102,14 @@ struct Scene {
   /// Another helper that got as far as the slot, and was stopped before the control word.
   void apply_only() {
     const std::uint64_t before = content();
-    if (before == new_word || bucket.control.load() != pending) return;
-    bucket.slots[3].store(new_word);
+    if (before == new_word || bucket.control().load() != pending) return;
+    bucket.slot(3).store(new_word);
     if (slot::taken(before)) other.retire(slot::address(before));
   }
   void install_later(std::uint64_t word, bool over_new) {
     if (over_new) finish();
     else remove_new();
-    const std::uint64_t seen = bucket.control.load();
+    const std::uint64_t seen = bucket.control().load();
     ASSERT_TRUE(K::install(bucket, seen, 3, word, 2, descriptors[2], true, other));
   }
 };
@@ -164,7 +164,7 @@ TEST(Kernel, AHelperStoppedAnywhereNeitherLosesNorRepeatsAnInstall) {
         const std::string where = std::string(story.name) + (replaces ? ", over an entry" : ", into an empty slot") +
                                   ", before step " + std::to_string(n);
         EXPECT_EQ(s.content(), expected) << where;
-        EXPECT_EQ(control::op(s.bucket.control.load()), 0U) << where;
+        EXPECT_EQ(control::op(s.bucket.control().load()), 0U) << where;
         EXPECT_EQ(s.times_retired(old_address), replaces ? 1 : 0) << where;
         EXPECT_LE(s.times_retired(new_address), 1) << where;
         EXPECT_EQ(s.helper.hazard, 0U) << where;
@@ -218,7 +218,7 @@ TEST(Kernel, AnInstallFailsWhenTheBucketChangedSinceItWasRead) {
   for (int change = 0; change < 3; ++change) {
     Scene s(false);
     s.finish();
-    const std::uint64_t seen = s.bucket.control.load();
+    const std::uint64_t seen = s.bucket.control().load();
     if (change == 1) K::bump_fence(s.bucket, s.other);
     if (change == 2) {
       ASSERT_TRUE(K::install(s.bucket, seen, 1, slot::make(9, later_address), 2, s.descriptors[2], false, s.other));
@@ -231,21 +231,21 @@ TEST(Kernel, TheFenceMovesOnlyAfterAPendingInstallIsInItsSlot) {
   Scene s(true);
   K::bump_fence(s.bucket, s.other);
   EXPECT_EQ(s.content(), new_word);
-  EXPECT_EQ(control::fence(s.bucket.control.load()), 10U);
-  EXPECT_EQ(control::seq(s.bucket.control.load()), 11U);
+  EXPECT_EQ(control::fence(s.bucket.control().load()), 10U);
+  EXPECT_EQ(control::seq(s.bucket.control().load()), 11U);
 }
 
 TEST(Kernel, FieldsWrapWithoutTouchingTheirNeighbours) {
   BasicBucket<SteppedSync> bucket{};
   Scene s(false);
-  bucket.control.store(control::make(0, control::fence_mask, 0xffffffff));
+  bucket.control().store(control::make(0, control::fence_mask, 0xffffffff));
   K::bump_fence(bucket, s.other);
-  EXPECT_EQ(bucket.control.load(), control::make(0, 0, 0xffffffff));
+  EXPECT_EQ(bucket.control().load(), control::make(0, 0, 0xffffffff));
   // The next install has sequence 0, which a never used slot reads as: it is skipped, not mistaken for a removal.
-  EXPECT_TRUE(K::collides(bucket.control.load(), slot::empty(0), 0));
-  K::skip_sequence(bucket, bucket.control.load());
-  EXPECT_EQ(bucket.control.load(), control::make(0, 0, 0));
-  EXPECT_FALSE(K::collides(bucket.control.load(), slot::empty(0), 0));
+  EXPECT_TRUE(K::collides(bucket.control().load(), slot::empty(0), 0));
+  K::skip_sequence(bucket, bucket.control().load());
+  EXPECT_EQ(bucket.control().load(), control::make(0, 0, 0));
+  EXPECT_FALSE(K::collides(bucket.control().load(), slot::empty(0), 0));
 }
 
 }  // namespace

@@ -8,7 +8,9 @@ namespace tiercache::l1::test {
 namespace {
 
 TEST(Pins, OutliveEraseEvictionAndReplacement) {
-  Typed<Tracked> t(small_options(64 << 10));
+  Options o = small_options(64 << 10);
+  o.policy = Policy::lru;  // the other would keep what was read through the stream of puts below
+  Typed<Tracked> t(o);
   t.put("erased", Tracked(1, 10));
   t.put("replaced", Tracked(2, 20));
   t.put("evicted", Tracked(3, 30));

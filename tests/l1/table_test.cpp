@@ -127,7 +127,7 @@ TEST(Table, EraseRemovesAndSaysSo) {
 
 TEST(Table, AFullBucketEvictsWithinItself) {
   Typed<int> t(small_options());
-  const auto keys = keys_of_one_bucket(t, 20);
+  const auto keys = keys_of_one_bucket(t, 40);
   for (std::size_t i = 0; i < keys.size(); ++i) ASSERT_EQ(t.put(keys[i], static_cast<int>(i)), PutStatus::stored);
   unsigned present = 0;
   for (std::size_t i = 0; i < keys.size(); ++i) {
@@ -136,24 +136,24 @@ TEST(Table, AFullBucketEvictsWithinItself) {
       ++present;
     }
   }
-  EXPECT_EQ(present, 7U);
+  EXPECT_EQ(present, slots_per_bucket);
   EXPECT_TRUE(t.find(keys.back()));
-  EXPECT_EQ(t.table->stats().evictions, 13U);
+  EXPECT_EQ(t.table->stats().evictions, 40U - slots_per_bucket);
   EXPECT_VALID(*t.table);
 }
 
 TEST(Table, AFullBucketGivesUpAVoidEntryBeforeAUsedOne) {
   Typed<int> t(small_options());
-  const auto keys = keys_of_one_bucket(t, 8);
-  for (std::size_t i = 0; i < 7; ++i) {
+  const auto keys = keys_of_one_bucket(t, slots_per_bucket + 1);
+  for (std::size_t i = 0; i < slots_per_bucket; ++i) {
     EntryMeta meta;
     if (i == 3) meta.hard_expiry_ms = fake_now_ms + 10;
     t.put(keys[i], 1, meta);
     for (int n = 0; n < 3 && i == 3; ++n) EXPECT_TRUE(t.find(keys[i]));  // the most used of all
   }
   fake_now_ms += 10;
-  t.put(keys[7], 1);
-  for (std::size_t i = 0; i < 8; ++i) EXPECT_EQ(static_cast<bool>(t.find(keys[i])), i != 3) << i;
+  t.put(keys[slots_per_bucket], 1);
+  for (std::size_t i = 0; i <= slots_per_bucket; ++i) EXPECT_EQ(static_cast<bool>(t.find(keys[i])), i != 3) << i;
   EXPECT_EQ(t.table->stats().expirations, 1U);
   EXPECT_VALID(*t.table);
 }

@@ -15,6 +15,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
+#include <vector>
 
 namespace tiercache::testing {
 inline thread_local constinit std::uint64_t allocations = 0;  ///< of the calling thread
@@ -36,16 +38,20 @@ void free(void* p) { __libc_free(p); }
 
 namespace tiercache::testing {
 
-/// From here on any system call of this thread but exit kills the process.
-inline void forbid_system_calls() {
-  sock_filter filter[] = {
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit_group, 0, 1),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+/// From here on any system call of this thread kills the process, but exit_group and those that are `allowed`.
+inline void forbid_system_calls(const std::vector<std::uint32_t>& allowed = {}) {
+  std::vector<sock_filter> filter{BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr))};
+  const auto allow = [&filter](std::uint32_t number) {
+    filter.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1));
+    filter.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
   };
-  const sock_fprog program{sizeof filter / sizeof filter[0], filter};
+  allow(SYS_exit_group);
+  for (const std::uint32_t number : allowed) allow(number);
+  filter.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS));
+  const sock_fprog program{static_cast<unsigned short>(filter.size()), filter.data()};
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) _exit(99);
+  // Its memory stays: a destructor's free() might enter the kernel.
+  static_cast<void>(new std::vector<sock_filter>(std::move(filter)));
 }
 
 template <class F>

@@ -10,8 +10,10 @@
 #include <string>
 #include <vector>
 
-namespace tiercache::demo {
+namespace tiercache::tools {
 namespace {
+
+using demo::TestFolder;
 
 using Numbers = std::vector<std::uint32_t>;
 
@@ -157,5 +159,14 @@ TEST(Trace, ABadRecordIsNamedByItsNumber) {
   expect_error(folder.write("k.keys.gz", ""), "");
 }
 
+TEST(Trace, IsKnownByItsEndings) {
+  EXPECT_EQ(trace_name("a/b.c/shop.keys.gz"), "shop");
+  EXPECT_EQ(trace_name("shop.v2.lis"), "shop.v2");
+  EXPECT_EQ(trace_name("disk.oracleGeneral.bin.zst"), "disk");
+  EXPECT_EQ(trace_name("README.md"), std::nullopt);
+  EXPECT_EQ(trace_name("shop.keys.xz"), std::nullopt);
+  EXPECT_EQ(trace_name("a/.keys"), std::nullopt);
+}
+
 }  // namespace
-}  // namespace tiercache::demo
+}  // namespace tiercache::tools

@@ -31,6 +31,9 @@
 namespace tiercache::demo {
 namespace {
 
+using tools::read_trace;
+using tools::Trace;
+
 /// A folder of the run's own, removed with the object.
 class TempFolder {
  public:

@@ -47,7 +47,7 @@ struct FillVersusErase : Scenario {
   std::uint64_t fence = 0;
   void before() override { expect(world.ticket(fence), "no ticket"); }
   void thread(unsigned id) override {
-    if (id == 0) static_cast<void>(world.store(0, 1, 1, &fence));
+    if (id == 0) static_cast<void>(world.store(0, 1, 1, {.ticket = &fence}));
     if (id == 1) {
       static_cast<void>(world.erase(1, 1));
       expect(world.read(1, 1) == 0, "an older fill is read after erase returned");
@@ -68,7 +68,7 @@ struct FillVersusPutVersusErase : Scenario {
   std::uint64_t fence = 0;
   void before() override { expect(world.ticket(fence), "no ticket"); }
   void thread(unsigned id) override {
-    if (id == 0) static_cast<void>(world.store(0, 1, 1, &fence));
+    if (id == 0) static_cast<void>(world.store(0, 1, 1, {.ticket = &fence}));
     if (id == 1) {
       expect(world.store(1, 1, 2), "a put is refused");
       expect(world.read(1, 1) != contents(1, 1), "an older fill is read after a put");
@@ -91,7 +91,7 @@ struct ReadThrough : Scenario {
       std::uint64_t fence = 0;
       if (!world.ticket(fence)) return;
       const int version = source.peek();
-      static_cast<void>(world.store(0, 1, version, &fence));
+      static_cast<void>(world.store(0, 1, version, {.ticket = &fence}));
     }
     if (id == 1) {
       source.poke(2);
@@ -119,7 +119,7 @@ struct ReadThroughVersusPut : Scenario {
     if (id == 0) {
       std::uint64_t fence = 0;
       if (!world.ticket(fence)) return;
-      static_cast<void>(world.store(0, 1, source.peek(), &fence));
+      static_cast<void>(world.store(0, 1, source.peek(), {.ticket = &fence}));
     } else {
       source.poke(2);
       expect(world.store(1, 1, 2), "a put is refused");
@@ -193,7 +193,7 @@ struct LateForNothing : Scenario {
   std::uint64_t outdated = 0;
   void before() override {
     static_cast<void>(world.store(0, 1, 1));
-    outdated = world.bucket.control.peek();
+    outdated = world.bucket.control().peek();
     world.stop_in_install(0, 1, 2);
   }
   void thread(unsigned id) override {
@@ -201,7 +201,7 @@ struct LateForNothing : Scenario {
     if (id == 1) return;
     Entry* entry = world.allocate(2, 1);
     expect(entry != nullptr, "no entry is free");
-    expect(!world.install(0, outdated, 1, *entry), "an install begins that must not");
+    expect(!world.install(0, outdated, Buckets::slots[1], *entry), "an install begins that must not");
     world.free(*entry);
   }
   void after() override {

@@ -90,14 +90,14 @@ struct PinReleasedElsewhere : Scenario {
         if (i == 6) return;
       }
       if (const Entry* other = world.find(0, 0, 2)) {
-        record.free_pins &= ~1U;
+        record.take(0);
         static_cast<void>(World::value(*other, 2));
-        Hazards::release_pin(record, record.pin(0), 0, true);
+        record.release(0, true);
       }
     }
     if (id == 1) {
       static_cast<void>(World::value(*given, 1));
-      Hazards::release_pin(record, record.pin(0), 0, false);
+      record.release(0, false);
     }
     if (id == 2) {
       static_cast<void>(world.erase(2, 1));
@@ -207,11 +207,11 @@ struct RecordHandedOver : Scenario {
     Hazards::announce(world, 0);
     Record& record = world.records[0];
     if (Hazards::has_free_pin(record)) {
-      const auto pin = static_cast<unsigned>(std::countr_zero(record.free_pins.get()));
+      const auto pin = static_cast<unsigned>(std::countr_zero(record.free_pins.get())) - op_hazards;
       if (const Entry* entry = world.find(0, pin, 1)) {
-        record.free_pins &= ~(1U << pin);
+        record.take(pin);
         static_cast<void>(World::value(*entry, 1));
-        if (id == 0) Hazards::release_pin(record, record.pin(pin), pin, true);  // the other leaves its pin behind
+        if (id == 0) record.release(pin, true);  // the other leaves its pin behind
       }
     }
     Hazards::hand_over(world, 0);

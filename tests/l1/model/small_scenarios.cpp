@@ -16,7 +16,7 @@ struct SmallFillVersusErase : Scenario {
   std::uint64_t fence = 0;
   void before() override { expect(world.ticket(fence), "no ticket"); }
   void thread(unsigned id) override {
-    if (id == 0) static_cast<void>(world.store(0, 1, 1, &fence));
+    if (id == 0) static_cast<void>(world.store(0, 1, 1, {.ticket = &fence}));
     else static_cast<void>(world.erase(1, 1));
   }
   void after() override {

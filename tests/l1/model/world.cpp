@@ -9,14 +9,13 @@ namespace {
 }  // namespace
 
 World::World() {
-  for (unsigned i = 0; i < RelacySync::slots_used; ++i) bucket.slots[i].set(0);
-  bucket.control.set(0);
+  for (auto& word : bucket.words) word.set(0);
   for (Record& record : records) {
     for (auto& hazard : record.hazards) hazard.set(nullptr);
     record.descriptor.word.set(0);
     record.descriptor.slot.set(0);
     record.remote_freed.set(0);
-    record.free_pins.set((1U << pin_hazards) - 1);
+    record.free_pins.set(((std::uint64_t{1} << pin_hazards) - 1) << op_hazards);
   }
   retired.set(nullptr);
   taken_.set(0);
@@ -66,6 +65,16 @@ void World::free(Entry& entry) {
   Bits::give(taken_, std::uint64_t{1} << (&entry - entries_));
 }
 
+bool World::trim() {
+  if (!Bits::take_all(taken_)) return false;
+  for (Entry& entry : entries_) {
+    expect(!entry.in_use, "memory in use is given to the system");
+    entry.contents = discarded;
+  }
+  Bits::give_all(taken_);
+  return true;
+}
+
 void World::retire(Entry& entry) {
   expect(entry.in_use && !entry.retired, "an entry is retired twice");
   entry.retired = true;
@@ -102,31 +111,39 @@ void World::reclaim() {
 // --- operations --------------------------------------------------------------------------------------------------------------
 
 Hazards::Match World::locate(int key, Hazards::Slot& hazard) {
-  return Hazards::locate(bucket, static_cast<std::uint16_t>(key), hazard,
+  // All keys are at home in the first line; the second to come lies in the other.
+  return Hazards::locate(bucket, 0, static_cast<std::uint16_t>(key), hazard,
                          [key](const Entry& entry) { return key_of(value(entry, key)) == key; });
 }
 
 int World::value(const Entry& entry, int key) {
   const int read = entry.contents;
-  expect(read != freed, "an entry is read after it was freed");
+  expect(read != freed && read != discarded, "an entry is read after it was freed");
   expect(key_of(read) == key, "an entry holds another key");  // one tag a key here
   return read;
 }
 
+const Entry* World::hit(int key, Hazards::Slot& hazard) {
+  if (RelacySync::quick()) {
+    const Entry* entry = Hazards::locate_quick(bucket.line(0), static_cast<std::uint16_t>(key), hazard,
+                                               [key](const Entry& e) { return key_of(value(e, key)) == key; });
+    if (entry != nullptr) return entry;
+  }
+  const Entry* entry = locate(key, hazard).entry;
+  if (entry == nullptr) Hazards::clear(hazard);
+  return entry;
+}
+
 int World::read(unsigned id, int key) {
   Hazards::Slot& hazard = records[id].pin(0);
-  const Hazards::Match match = locate(key, hazard);
-  const int result = match.entry != nullptr ? value(*match.entry, key) : 0;
+  const Entry* entry = hit(key, hazard);
+  if (entry == nullptr) return 0;
+  const int result = value(*entry, key);
   Hazards::clear(hazard);
   return result;
 }
 
-const Entry* World::find(unsigned id, unsigned pin, int key) {
-  Hazards::Slot& hazard = records[id].pin(pin);
-  const Hazards::Match match = locate(key, hazard);
-  if (match.entry == nullptr) Hazards::clear(hazard);
-  return match.entry;
-}
+const Entry* World::find(unsigned id, unsigned pin, int key) { return hit(key, records[id].pin(pin)); }
 
 bool World::ticket(std::uint64_t& fence) { return BucketSteps::open_fence(bucket, fence); }
 
@@ -157,13 +174,33 @@ bool World::erase(Hazards::Slot* hazards, int key) {
   return removed;
 }
 
-bool World::evict(unsigned id, int key) { return unlink(records[id].hazards, key); }
+bool World::evict(unsigned id, int key) {
+  if (ablation.evict_bump) {
+    Env env{*this, records[id].hazards};
+    BucketSteps::bump_fence(bucket, env);
+  }
+  return unlink(records[id].hazards, key);
+}
 
-bool World::store(unsigned id, int key, int version, const std::uint64_t* ticket) {
+bool World::store(unsigned id, int key, int version, const Wanted& wanted) {
   Record& record = records[id];
   Env env{*this, record.hazards};
+  const std::uint64_t* ticket = wanted.ticket;
+  if (ticket != nullptr) {
+    const std::uint64_t seen = bucket.control().load(RelacySync::acquire);
+    if (control::fence(seen) != *ticket) {
+      if (control::op(seen) != 0 && !ablation.leave_pending) static_cast<void>(BucketSteps::settled(bucket, env));
+      return false;
+    }
+  }
+  if (wanted.when != When::always) {
+    const bool met = wanted.met(locate(key, record.hazards[0]).entry);
+    Hazards::clear(record.hazards[0]);
+    if (!met) return false;
+  }
   Entry* entry = allocate(key, version);
   if (entry == nullptr) return false;
+  if (wanted.pin != pin_hazards) Hazards::publish(record.pin(wanted.pin), entry);
   const std::uint64_t word = slot::make(static_cast<std::uint16_t>(key), address_of(*entry));
   if (ticket != nullptr && ablation.careless_fill && control::fence(BucketSteps::settled(bucket, env)) != *ticket) {
     free(*entry);
@@ -174,17 +211,21 @@ bool World::store(unsigned id, int key, int version, const std::uint64_t* ticket
     const std::uint64_t seen = BucketSteps::settled(bucket, env);
     if (ticket != nullptr && !ablation.careless_fill && control::fence(seen) != *ticket) break;
     const Hazards::Match match = locate(key, record.hazards[0]);
+    if (!ablation.careless_test && !wanted.met(match.entry)) break;
     std::uint64_t found = match.word;
     std::uint32_t found_seq = 0;
     unsigned target = match.slot;
     if (match.entry != nullptr) {
       found_seq = static_cast<std::uint32_t>(match.entry->link.load(RelacySync::relaxed));
     } else {
-      for (target = 0; target < RelacySync::slots_used; ++target) {
-        found = bucket.slots[target].load(RelacySync::relaxed);
-        if (!slot::taken(found)) break;
+      bool full = true;
+      for (const unsigned i : Buckets::slots) {
+        target = i;
+        found = bucket.slot(i).load(RelacySync::relaxed);
+        full = slot::taken(found);
+        if (!full) break;
       }
-      if (target == RelacySync::slots_used) continue;
+      if (full) continue;
     }
     if (BucketSteps::collides(seen, found, found_seq)) {
       BucketSteps::skip_sequence(bucket, seen);
@@ -195,7 +236,10 @@ bool World::store(unsigned id, int key, int version, const std::uint64_t* ticket
   }
   Hazards::clear(record.hazards[0]);
   Hazards::clear(record.hazards[1]);
-  if (!stored) free(*entry);
+  if (!stored) {
+    if (wanted.pin != pin_hazards) Hazards::clear(record.pin(wanted.pin));
+    free(*entry);
+  }
   return stored;
 }
 
@@ -209,19 +253,19 @@ bool World::install(unsigned id, std::uint64_t seen, unsigned target, Entry& ent
 
 void World::stop_in_install(unsigned id, int key, int version) {
   Entry& entry = *allocate(key, version);
-  const std::uint64_t seen = bucket.control.peek();
+  const std::uint64_t seen = bucket.control().peek();
   entry.link.set(control::seq(seen) + 1);
   records[id].descriptor.word.set(slot::make(static_cast<std::uint16_t>(key), address_of(entry)));
   records[id].descriptor.slot.set(0);
-  bucket.control.set(control::make(id + 1, control::fence(seen) + 1, control::seq(seen) + 1));
+  bucket.control().set(control::make(id + 1, control::fence(seen) + 1, control::seq(seen) + 1));
 }
 
 // --- checks ------------------------------------------------------------------------------------------------------------------
 
 int World::content(int key) {
   int result = 0;
-  for (unsigned i = 0; i < RelacySync::slots_used; ++i) {
-    const std::uint64_t word = bucket.slots[i].peek();
+  for (const unsigned i : Buckets::slots) {
+    const std::uint64_t word = bucket.slot(i).peek();
     if (!slot::taken(word) || slot::tag(word) != key) continue;
     expect(result == 0, "a key is in two slots");
     result = value(entry_at(word), key);
@@ -230,10 +274,10 @@ int World::content(int key) {
 }
 
 void World::check() {
-  expect(control::op(bucket.control.peek()) == 0, "an operation stays pending");
+  expect(control::op(bucket.control().peek()) == 0, "an operation stays pending");
   unsigned accounted = 0;
-  for (unsigned i = 0; i < RelacySync::slots_used; ++i) {
-    const std::uint64_t word = bucket.slots[i].peek();
+  for (const unsigned i : Buckets::slots) {
+    const std::uint64_t word = bucket.slot(i).peek();
     if (!slot::taken(word)) continue;
     const Entry& entry = entry_at(word);
     expect(entry.in_use && !entry.retired, "an entry in the table is retired or free");

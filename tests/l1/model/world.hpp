@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A table of one bucket over the model checker's memory: the kernels are production's, and around them is what production does
-// around them, step by step (store(): Core::link, erase(): Table::erase, reclaim(): Core::reclaim), without budget and eviction.
+// around them, step by step (store(): Core::store and Core::link, erase() and evict(): Table's, trim(): Arena's, reclaim():
+// Core::reclaim), without budget and eviction.
 #pragma once
 
 #include "relacy_sync.hpp"
@@ -11,15 +12,37 @@
 
 #include <cstdint>
 
+namespace tiercache::l1 {
+
+/// Two slots, the first of the first two lines: a checked word is a thousand bytes, and each one that is looked at a step.
+template <>
+struct BasicBucket<model::RelacySync> {
+  using Word = model::Atomic<std::uint64_t>;
+  static constexpr unsigned slots[] = {0, words_per_line};
+
+  [[nodiscard]] const Word* line(unsigned first) const noexcept {
+    return first < 2 * words_per_line ? words + first / words_per_line : nullptr;
+  }
+  [[nodiscard]] Word& slot(unsigned i) noexcept { return words[i / words_per_line]; }
+  [[nodiscard]] const Word& slot(unsigned i) const noexcept { return words[i / words_per_line]; }
+  [[nodiscard]] Word& control() noexcept { return words[2]; }
+  [[nodiscard]] const Word& control() const noexcept { return words[2]; }
+
+  Word words[3];
+};
+
+}  // namespace tiercache::l1
+
 namespace tiercache::l1::model {
 
 inline constexpr int freed = -1;
+inline constexpr int discarded = -2;
 [[nodiscard]] constexpr int contents(int key, int version) noexcept { return key * 16 + version; }
 [[nodiscard]] constexpr int key_of(int contents) noexcept { return contents / 16; }
 [[nodiscard]] constexpr int version_of(int contents) noexcept { return contents % 16; }
 
 struct Entry {
-  Plain<int> contents;         ///< key and value; freed once it was freed
+  Plain<int> contents;         ///< key and value; freed once it was freed, discarded once its page was given back
   Atomic<std::uint64_t> link;  ///< as in production: the install sequence, then the next retired
   Atomic<std::uint8_t> flags;
   // What the checks know; no part of the program.
@@ -40,10 +63,16 @@ inline constexpr std::uint8_t flag_retired = 0x80;
 struct Record {
   Hazards::Slot hazards[op_hazards + pin_hazards];
   BasicDescriptor<RelacySync> descriptor;
-  Atomic<std::uint32_t> remote_freed;
-  Plain<std::uint32_t> free_pins;
+  Atomic<std::uint64_t> remote_freed;
+  Plain<std::uint64_t> free_pins;
 
   [[nodiscard]] Hazards::Slot& pin(unsigned i) { return hazards[op_hazards + i]; }
+  [[nodiscard]] static constexpr std::uint64_t bit(unsigned pin) noexcept { return std::uint64_t{1} << (op_hazards + pin); }
+  void take(unsigned pin) { free_pins &= ~bit(pin); }
+  void release(unsigned pin_index, bool own) {
+    Hazards::release_pin(
+        *this, pin(pin_index), [pin_index] { return bit(pin_index); }, [own] { return own; });
+  }
 };
 
 struct Overflow {
@@ -58,8 +87,26 @@ struct Ablation {
   bool bump_late = false;      ///< erase counts after it unlinked
   bool sequence = false;       ///< a removed entry leaves no sequence behind
   bool careless_fill = false;  ///< a fill looks at the fence and then installs at whatever the control word is by then
+  bool careless_test = false;  ///< a conditional store looks at the key once, and then installs whatever it holds by then
+  bool leave_pending = false;  ///< a refused fill does not finish the install that it meets
+  bool evict_bump = false;     ///< an eviction counts in the fence
 };
 inline Ablation ablation;
+
+/// As in production.
+enum class When : std::uint8_t { always, absent, present, same };
+/// What has to be true of the key for a store to be done, and what is asked of it.
+struct Wanted {
+  const std::uint64_t* ticket = nullptr;
+  When when = When::always;
+  const Entry* same = nullptr;
+  unsigned pin = pin_hazards;  ///< a pin on what was stored; pin_hazards: none
+
+  [[nodiscard]] bool met(const Entry* present) const noexcept {
+    if (when == When::same) return present != nullptr && present == same;
+    return when == When::always || (present != nullptr) == (when == When::present);
+  }
+};
 
 class World {
  public:
@@ -81,8 +128,8 @@ class World {
   void abandon_records();
 
   // What a thread does. `id` is its record.
-  /// False: the fence refused it, or no entry was free.
-  bool store(unsigned id, int key, int version, const std::uint64_t* ticket = nullptr);
+  /// False: the fence refused it, the key was not as it wants it, or no entry was free.
+  bool store(unsigned id, int key, int version, const Wanted& wanted = {});
   /// For before(): a thread replaces the key's entry in slot 0, and stops for good once the control word names its install.
   void stop_in_install(unsigned id, int key, int version);
   /// The kernel's install and nothing around it.
@@ -94,6 +141,8 @@ class World {
   /// 0: a miss.
   int read(unsigned id, int key);
   void reclaim();
+  /// Arena::trim of the one word: takes it whole, overwrites what nobody has, gives it back. False: something was taken.
+  bool trim();
   bool ticket(std::uint64_t& fence);
   void help(unsigned id);
   /// A pin on the key's entry: its hazard stays. Null: a miss.
@@ -118,6 +167,8 @@ class World {
 
  private:
   bool unlink(Hazards::Slot* hazards, int key);
+  /// Table::find and Table::visit: the quick way, then the long one.
+  const Entry* hit(int key, Hazards::Slot& hazard);
 
   Entry entries_[entries_room];
   Atomic<std::uint64_t> taken_;  // the arena: a bit for each entry

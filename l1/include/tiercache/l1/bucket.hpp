@@ -10,14 +10,33 @@
 
 namespace tiercache::l1 {
 
-inline constexpr unsigned slots_per_bucket = 7;
+inline constexpr unsigned slots_per_bucket = 31;
+inline constexpr unsigned words_per_bucket = 32;
+inline constexpr unsigned words_per_line = 8;
+inline constexpr unsigned control_index = 7;
+inline constexpr unsigned lines_per_bucket = words_per_bucket / words_per_line;
 
-/// One cache line: seven slots and the control word behind them.
+/// Four neighbouring cache lines: 31 slots, numbered 0 to 31 without 7, and in the place of the seventh the control word of all.
+/// A key has a home line, by its hash, and lies in another one only where the home line was full: so a hit reads one line, nearly
+/// always, and yet 31 keys share their room. That matters: in a full bucket a newcomer must drive out a neighbour whom the cache
+/// as a whole would keep, and at the same load a bucket of 15 slots is full ten times as often.
+///
+///      line 0: | s0 | s1 | s2 | s3 | s4 | s5 | s6 | control |    line 1: | s8 .. s15 |    lines 2, 3: | s16 .. s23 |, | s24 ..
+///      s31 |
 template <class Sync>
-struct alignas(64) BasicBucket {
-  typename Sync::template atomic<std::uint64_t> slots[slots_per_bucket];
-  typename Sync::template atomic<std::uint64_t> control;
+struct alignas(256) BasicBucket {
+  using Word = typename Sync::template atomic<std::uint64_t>;
+  Word words[words_per_bucket];
+
+  /// The line that begins at word `first`.
+  [[nodiscard]] const Word* line(unsigned first) const noexcept { return words + first; }
+  [[nodiscard]] Word& slot(unsigned i) noexcept { return words[i]; }
+  [[nodiscard]] const Word& slot(unsigned i) const noexcept { return words[i]; }
+  [[nodiscard]] Word& control() noexcept { return words[control_index]; }
+  [[nodiscard]] const Word& control() const noexcept { return words[control_index]; }
 };
+/// The slots in order: for (unsigned i = 0; i < words_per_bucket; i = next_slot(i)).
+[[nodiscard]] constexpr unsigned next_slot(unsigned i) noexcept { return i + (i + 1 == control_index ? 2 : 1); }
 
 /// What the one install of a thread that may be in progress does. Written by its owner while no control word names it.
 template <class Sync>
@@ -56,8 +75,8 @@ struct Kernel {
     for (;;) {
       // (3) acquire: who finds its own install finished by another sees it in the slot; pairs with (45). Unchanged: word and i
       // belong to the op.
-      if (bucket.control.load(Sync::acquire) != seen) break;
-      auto& target = bucket.slots[i];
+      if (bucket.control().load(Sync::acquire) != seen) break;
+      auto& target = bucket.slot(i);
       // (4) acquire: pairs with (5). A word of after the op was settled makes that visible, and the check below fails.
       std::uint64_t found = target.load(Sync::acquire);
       if (found == word || found == slot::empty(control::seq(seen))) {
@@ -71,7 +90,7 @@ struct Kernel {
         if (target.load(Sync::hazard_check) != found) continue;
       }
       // Still pending after `found` was read: so `found` was a word of before the install.
-      if (bucket.control.load(Sync::acquire) != seen) break;
+      if (bucket.control().load(Sync::acquire) != seen) break;
       const std::uint64_t before = found;
       // (5) release: the entry's contents, which the installer wrote before (6) and this thread acquired with it. No acquire: (4)
       // was one, of this very word.
@@ -88,7 +107,7 @@ struct Kernel {
   template <class Env>
   [[nodiscard]] static std::uint64_t settled(Bucket& bucket, Env& env) noexcept {
     for (;;) {
-      const std::uint64_t seen = bucket.control.load(Sync::acquire);
+      const std::uint64_t seen = bucket.control().load(Sync::acquire);
       if (control::op(seen) == 0) [[likely]]
         return seen;
       help(bucket, seen, env);
@@ -99,7 +118,7 @@ struct Kernel {
   [[nodiscard]] static bool open_fence(const Bucket& bucket, std::uint64_t& fence) noexcept {
     // (15) acquire: pairs with the releases (6) and (46): the read that follows (L2's) is not moved before, and an erase or a put
     // that counts after this refuses the fill.
-    const std::uint64_t word = bucket.control.load(Sync::acquire);
+    const std::uint64_t word = bucket.control().load(Sync::acquire);
     // A put in progress has bumped the fence already, but a find may have missed what it installs: such a ticket would let older
     // data in behind it. None is given; the fill is refused.
     fence = control::fence(word);
@@ -113,7 +132,7 @@ struct Kernel {
       std::uint64_t seen = settled(bucket, env);
       const std::uint64_t next = control::make(0, control::fence(seen) + 1, control::seq(seen));
       // (46) release: what the caller did before, for whoever takes a ticket after this, with (15). No acquire: (7) was one.
-      if (bucket.control.compare_exchange_strong(seen, next, Sync::release, Sync::relaxed)) return;
+      if (bucket.control().compare_exchange_strong(seen, next, Sync::release, Sync::relaxed)) return;
     }
   }
 
@@ -126,7 +145,7 @@ struct Kernel {
   static void skip_sequence(Bucket& bucket, std::uint64_t seen) noexcept {
     const std::uint64_t next = control::make(0, control::fence(seen), control::seq(seen) + 1);
     // Relaxed: tells nothing, and a read-modify-write passes on what (6), (45) and (46) released.
-    static_cast<void>(bucket.control.compare_exchange_strong(seen, next, Sync::relaxed, Sync::relaxed));
+    static_cast<void>(bucket.control().compare_exchange_strong(seen, next, Sync::relaxed, Sync::relaxed));
   }
 
   /// Installs `word` in slot `i` if the control word still is `seen` (no op, no install and no invalidation since), else does
@@ -139,7 +158,7 @@ struct Kernel {
     descriptor.slot.store(i, Sync::release);     // (2)
     const std::uint64_t pending = control::make(op, control::fence(seen) + (invalidates ? 1 : 0), control::seq(seen) + 1);
     // (6) release: descriptor and entry; acquired by helpers with (3) and (7). No acquire: the caller has `seen` from (7).
-    if (!bucket.control.compare_exchange_strong(seen, pending, Sync::release, Sync::relaxed)) return false;
+    if (!bucket.control().compare_exchange_strong(seen, pending, Sync::release, Sync::relaxed)) return false;
     help(bucket, pending, env);
     return true;
   }
@@ -147,14 +166,15 @@ struct Kernel {
   /// Unlinks the entry in `word` from slot `i`. The caller holds a hazard on it. (8) relaxed: a read-modify-write passes on to
   /// (4) what (5) released, and the caller acquired the entry when it took the hazard.
   [[nodiscard]] static bool unlink(Bucket& bucket, unsigned i, std::uint64_t word, std::uint32_t seq) noexcept {
-    return bucket.slots[i].compare_exchange_strong(word, slot::empty(seq), Sync::relaxed, Sync::relaxed);
+    return bucket.slot(i).compare_exchange_strong(word, slot::empty(seq), Sync::relaxed, Sync::relaxed);
   }
 
  private:
   static void settle_control(Bucket& bucket, std::uint64_t seen) noexcept {
     std::uint64_t expected = seen;  // failure: another helper was first
     // (45) release: the op is in its slot; pairs with (3), (7) and (15). No acquire: the caller has `seen` from (7), or wrote it.
-    static_cast<void>(bucket.control.compare_exchange_strong(expected, control::without_op(seen), Sync::release, Sync::relaxed));
+    static_cast<void>(
+        bucket.control().compare_exchange_strong(expected, control::without_op(seen), Sync::release, Sync::relaxed));
   }
 };
 

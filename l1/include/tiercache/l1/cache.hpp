@@ -97,11 +97,8 @@ class Cache {
     const std::uint32_t generation = generation_.load(std::memory_order_acquire);
     const std::uint64_t hash = table_->hash(view_, key);
     const std::int64_t now = now_ms_();
-    if (Pin pin = table_->find(view_, key, hash, generation, now)) [[likely]] {
-      if (sampled(16)) [[unlikely]]
-        table_->count_hit(hash);
+    if (Pin pin = table_->find(view_, key, hash, generation, now)) [[likely]]
       return Handle<V>(std::move(pin));
-    }
     if constexpr (std::is_copy_constructible_v<V>) {
       if (pins_exhausted()) {
         std::unique_ptr<const V> copy;

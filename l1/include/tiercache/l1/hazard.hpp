@@ -37,15 +37,15 @@ struct alignas(512) Record {
   alignas(64) BasicDescriptor<StdSync> descriptor;
 
   // Written by other threads that destroy this record's pins.
-  alignas(64) std::atomic<std::uint32_t> remote_freed{0};
+  alignas(64) std::atomic<std::uint64_t> remote_freed{0};
 
   // The owner's alone; handed over with the record's ownership (hazard.cpp).
-  alignas(64) std::uint32_t free_pins = (1U << pin_hazards) - 1;
+  alignas(64) std::uint64_t free_pins = ((std::uint64_t{1} << pin_hazards) - 1) << (op_hazards + visit_hazards);
   std::uint32_t visit_depth = 0;
   std::uint32_t ticks = 0;
   std::uint32_t id = 0;
 };
-static_assert(sizeof(Record) == 512);
+static_assert(sizeof(Record) == 64 * sizeof(HazardSlot));
 
 /// Hazards for an erase of a thread that got no record: erase keeps others coherent and is never skipped. Grown on the heap,
 /// reused, never freed.
@@ -74,6 +74,13 @@ extern thread_local constinit Record* tls_record;
   return attach();
 }
 
+/// The calling thread's record for locate_quick(); null: take the long way, which looks after everything.
+#if defined(__GNUC__) && defined(__ELF__)
+[[gnu::tls_model("initial-exec")]]
+#endif
+extern thread_local constinit Record* tls_quick_record;
+[[nodiscard]] inline Record* quick_record() noexcept { return tls_quick_record; }
+
 [[nodiscard]] inline Record& record_of(const HazardSlot* slot) noexcept {
   const auto address = reinterpret_cast<std::uintptr_t>(slot) & ~static_cast<std::uintptr_t>(sizeof(Record) - 1);
   return *reinterpret_cast<Record*>(address);  // NOLINT(performance-no-int-to-ptr)
@@ -81,20 +88,20 @@ extern thread_local constinit Record* tls_record;
 
 /// True when the owner has a free pin slot; fetches those that other threads gave back.
 [[nodiscard]] inline bool has_free_pin(Record& record) noexcept { return Hazards::has_free_pin(record); }
+/// The hazards of a record are its first words, so the bit of one in free_pins is told by its address. A shift takes the low six.
+[[nodiscard]] inline std::uint64_t pin_bit(const HazardSlot* slot) noexcept {
+  return std::uint64_t{1} << ((reinterpret_cast<std::uintptr_t>(slot) / sizeof(HazardSlot)) % 64);
+}
 /// REQUIRES: has_free_pin(). The slot stays free until take_pin().
-[[nodiscard]] inline unsigned free_pin(const Record& record) noexcept {
-  return static_cast<unsigned>(std::countr_zero(record.free_pins));
-}
-inline void take_pin(Record& record, unsigned pin) noexcept { record.free_pins &= ~(1U << pin); }
-[[nodiscard]] inline HazardSlot& pin_slot(Record& record, unsigned pin) noexcept {
-  return record.hazards[op_hazards + visit_hazards + pin];
-}
+[[nodiscard]] inline HazardSlot& free_pin(Record& record) noexcept { return record.hazards[std::countr_zero(record.free_pins)]; }
+/// Takes what free_pin() gave.
+inline void take_pin(Record& record) noexcept { record.free_pins &= record.free_pins - 1; }
 
 /// From any thread.
 inline void release_pin(HazardSlot* slot) noexcept {
   Record& record = record_of(slot);
-  const auto index = static_cast<unsigned>(slot - record.hazards) - op_hazards - visit_hazards;
-  Hazards::release_pin(record, *slot, index, &record == tls_record);
+  Hazards::release_pin(
+      record, *slot, [slot]() noexcept { return pin_bit(slot); }, [&record]() noexcept { return &record == tls_record; });
 }
 
 inline void publish(HazardSlot& slot, std::uint64_t address) noexcept { Hazards::publish(slot, EntryAccess::at(address)); }
@@ -103,11 +110,39 @@ inline void clear(HazardSlot& slot) noexcept { Hazards::clear(slot); }
 /// Copies of pins on retired entries: see HazardKernel::copy.
 extern std::atomic<std::uint64_t> retired_copies;
 
-/// Scans the bucket for the key; leaves the hazard published when found: see HazardKernel::locate.
-[[nodiscard]] inline Match locate(const Bucket& bucket, std::uint16_t view, std::string_view key, std::uint64_t hash,
-                                  HazardSlot& hazard) noexcept {
-  return Hazards::locate(bucket, slot::tag_of_hash(hash), hazard,
-                         [&](const Entry& entry) noexcept { return EntryAccess::matches(entry, view, key); });
+/// The entries that a search wants. No lambdas: some compilers would leave those out of line, and what they capture in memory.
+struct SameKey {
+  std::uint16_t view;
+  std::string_view key;
+  [[nodiscard, gnu::always_inline]] bool operator()(const Entry& entry) const noexcept {
+    return EntryAccess::matches(entry, view, key);
+  }
+};
+/// Current and hot, too.
+struct HotKey {
+  std::uint16_t view;
+  std::string_view key;
+  std::uint32_t generation;
+  std::int64_t now_ms;
+  [[nodiscard, gnu::always_inline]] bool operator()(const Entry& entry) const noexcept {
+    return EntryAccess::matches(entry, view, key) && EntryAccess::current(entry, generation, now_ms) &&
+           EntryAccess::saturated(entry);
+  }
+};
+
+/// Scans the bucket for the key, its home line first; leaves the hazard published when found: see HazardKernel::locate. `home` is
+/// where it begins: 0, 8, 16 or 24.
+[[nodiscard]] inline Match locate(const Bucket& bucket, unsigned home, std::uint16_t view, std::string_view key,
+                                  std::uint64_t hash, HazardSlot& hazard) noexcept {
+  return Hazards::locate(bucket, home, slot::tag_of_hash(hash), hazard, SameKey{view, key});
+}
+
+/// A hit's short way: see HazardKernel::locate_quick. `line` is the home line. REQUIRES: the fence is asymmetric
+/// (quick_record()).
+[[nodiscard]] inline const Entry* locate_quick(const StdSync::atomic<std::uint64_t>* line, std::uint16_t view,
+                                               std::string_view key, std::uint64_t hash, std::uint32_t generation,
+                                               std::int64_t now_ms, HazardSlot& hazard) noexcept {
+  return Hazards::locate_quick(line, slot::tag_of_hash(hash), hazard, HotKey{view, key, generation, now_ms});
 }
 
 }  // namespace detail

@@ -59,23 +59,50 @@ struct HazardKernel {
     return false;
   }
 
-  /// Scans the bucket for an entry of that tag for which `matches`; leaves the hazard published when found. Wait-free but for
-  /// slots that others keep changing under it: each retry is another thread's finished operation. The hazard may stay set on a
-  /// miss: clear it.
+  /// Scans the bucket for an entry of that tag for which `matches`, the line that begins at word `home` first; leaves the hazard
+  /// published when found. Wait-free but for slots that others keep changing under it: each retry is another thread's finished
+  /// operation. The hazard may stay set on a miss: clear it.
   template <class Matches>
-  [[nodiscard, gnu::always_inline]] static Match locate(const BasicBucket<Sync>& bucket, std::uint16_t tag, Slot& hazard,
-                                                        Matches&& matches) noexcept {
-    for (unsigned mask = Sync::match_tags(bucket.slots, tag); mask != 0; mask &= mask - 1) {
-      const auto i = static_cast<unsigned>(std::countr_zero(mask));
-      std::uint64_t word = bucket.slots[i].load(Sync::relaxed);
-      while (slot::tag(word) == tag) {
-        const Entry* entry = at(word);
-        if (!hold(bucket.slots[i], word, entry, hazard)) continue;
-        if (matches(*entry)) return {entry, word, i};
-        break;
+  [[nodiscard, gnu::always_inline]] static Match locate(const BasicBucket<Sync>& bucket, unsigned home, std::uint16_t tag,
+                                                        Slot& hazard, Matches&& matches) noexcept {
+    for (unsigned turn = 0; turn < words_per_bucket; turn += words_per_line) {
+      const unsigned line = home ^ turn;
+      for (unsigned mask = Sync::match_tags(bucket.line(line), tag); mask != 0; mask &= mask - 1) {
+        const unsigned i = line + static_cast<unsigned>(std::countr_zero(mask));
+        std::uint64_t word = bucket.slot(i).load(Sync::relaxed);
+        while (slot::tag(word) == tag) {
+          const Entry* entry = at(word);
+          if (!hold(bucket.slot(i), word, entry, hazard)) continue;
+          if (matches(*entry)) return {entry, word, i};
+          break;
+        }
       }
     }
     return {};
+  }
+
+  /// What locate() does where nothing is in the way, for the path of a hit: the first match of the tag in the home line is the
+  /// one wanted, and nobody changes the slot meanwhile. Null when anything is not so; then the hazard may be set. REQUIRES: the
+  /// fence is asymmetric (Sync::quick()): there is no fence here.
+  template <class Matches>
+  [[nodiscard, gnu::always_inline]] static const Entry* locate_quick(const Word* line, std::uint16_t tag, Slot& hazard,
+                                                                     Matches&& matches) noexcept {
+    const unsigned mask = Sync::match_tags(line, tag);
+    if (mask == 0) [[unlikely]]
+      return nullptr;
+    const Word& place = line[std::countr_zero(mask)];
+    const std::uint64_t word = place.load(Sync::relaxed);
+    if (slot::tag(word) != tag) [[unlikely]]
+      return nullptr;
+    const Entry* entry = at(word);
+    publish(hazard, entry);
+    Sync::quick_barrier();
+    // As (14).
+    if (place.load(Sync::hazard_check) != word) [[unlikely]]
+      return nullptr;
+    if (!matches(*entry)) [[unlikely]]
+      return nullptr;
+    return entry;
   }
 
   // --- pins ----------------------------------------------------------------------------------------------------------------
@@ -91,14 +118,15 @@ struct HazardKernel {
     return true;
   }
 
-  /// `own`: by the thread that has the record. Any thread may release a pin.
-  template <class Record>
-  static void release_pin(Record& record, Slot& hazard, unsigned pin, bool own) noexcept {
+  /// Any thread may release a pin. `own()`: this one has the record. `bit()`: the pin's in free_pins. Both are asked after the
+  /// hazard was cleared, when fewer registers are in use.
+  template <class Record, class Bit, class Own>
+  static void release_pin(Record& record, Slot& hazard, Bit&& bit, Own&& own) noexcept {
     clear(hazard);
-    if (own) {
-      record.free_pins |= 1U << pin;
+    if (own()) [[likely]] {
+      record.free_pins |= bit();
     } else {
-      record.remote_freed.fetch_or(1U << pin, Sync::release);  // (10)
+      record.remote_freed.fetch_or(bit(), Sync::release);  // (10)
     }
   }
 
@@ -238,6 +266,14 @@ struct BitmapWord {
     return word.compare_exchange_weak(seen, seen | bits, Sync::acquire, Sync::relaxed);
   }
   static void give(Word& word, std::uint64_t bits) noexcept { word.fetch_and(~bits, Sync::release); }  // (19)
+
+  /// Takes a word of which nothing is taken, so that nobody takes of it meanwhile. As (18).
+  [[nodiscard]] static bool take_all(Word& word) noexcept {
+    std::uint64_t none = 0;
+    return word.compare_exchange_strong(none, ~std::uint64_t{0}, Sync::acquire, Sync::relaxed);
+  }
+  /// As (19). What earlier owners released with (19), take_all() acquired: this passes it on.
+  static void give_all(Word& word) noexcept { word.store(0, Sync::release); }
 };
 
 }  // namespace tiercache::l1

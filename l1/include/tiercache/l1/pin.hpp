@@ -30,14 +30,18 @@ class Pin {
   /// REQUIRES for both: not empty. Valid while the pin lives.
   [[nodiscard]] const void* value() const noexcept { return entry_->value(); }
   [[nodiscard]] const Entry* entry() const noexcept { return entry_; }
+  /// value() for those who know the type: cheaper. REQUIRES besides: V is the type of the entry's view.
+  template <class V>
+  [[nodiscard]] const V& value_as() const noexcept {
+    return entry_->value_as<V>();
+  }
 
   /// A second pin on the same entry, out of the calling thread's pins; empty when they are used up, or when this is empty.
   [[nodiscard]] Pin duplicate() const noexcept {
     detail::Record* record = entry_ != nullptr ? detail::this_record() : nullptr;
     if (record == nullptr || !detail::has_free_pin(*record)) return {};
-    const unsigned pin = detail::free_pin(*record);
-    detail::take_pin(*record, pin);
-    detail::HazardSlot& slot = detail::pin_slot(*record, pin);
+    detail::HazardSlot& slot = detail::free_pin(*record);
+    detail::take_pin(*record);
     detail::Hazards::copy(slot, entry_, detail::EntryAccess::flags(*entry_), detail::EntryAccess::flag_retired,
                           detail::retired_copies);
     return {entry_, &slot};

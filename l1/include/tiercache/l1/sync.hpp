@@ -38,6 +38,7 @@ struct StdSync {
   static constexpr std::memory_order hazard_store = std::memory_order_seq_cst;
   static constexpr std::memory_order hazard_check = std::memory_order_seq_cst;
   static void light_barrier() noexcept {}
+  static void quick_barrier() noexcept {}
 #else
   static constexpr std::memory_order hazard_store = std::memory_order_release;
   static constexpr std::memory_order hazard_check = std::memory_order_acquire;
@@ -50,12 +51,17 @@ struct StdSync {
   }
 #endif
 
+  /// light_barrier() for those who know that the fence is asymmetric.
+#ifndef TIERCACHE_TSAN
+  static void quick_barrier() noexcept { std::atomic_signal_fence(std::memory_order_seq_cst); }
+#endif
+
   /// False when the fence could not be run (a seccomp filter that came later): then nothing may be freed.
   [[nodiscard]] static bool heavy_barrier() noexcept;
   /// Registers with membarrier; called before the first table exists, so that every reader of a table sees the outcome.
   static void prepare() noexcept;
 
-  /// A bit for each of the seven words whose upper 16 bits equal `tag`. A hint: each hit is loaded again, atomically.
+  /// A bit for each of the eight words of a line whose upper 16 bits equal `tag`. A hint: each hit is loaded again, atomically.
   [[nodiscard]] static unsigned match_tags(const std::atomic<std::uint64_t>* words, std::uint16_t tag) noexcept {
 #ifdef TIERCACHE_SSE2_TAGS
     const auto* p = reinterpret_cast<const __m128i*>(words);
@@ -67,13 +73,22 @@ struct StdSync {
     const __m128i tags =
         _mm_packs_epi32(high(_mm_load_si128(p), _mm_load_si128(p + 1)), high(_mm_load_si128(p + 2), _mm_load_si128(p + 3)));
     const __m128i equal = _mm_cmpeq_epi16(tags, _mm_set1_epi16(static_cast<short>(tag)));
-    return static_cast<unsigned>(_mm_movemask_epi8(_mm_packs_epi16(equal, equal))) & 0x7fU;
+    return static_cast<unsigned>(_mm_movemask_epi8(_mm_packs_epi16(equal, _mm_setzero_si128())));
 #else
     unsigned mask = 0;
-    for (unsigned i = 0; i < 7; ++i) {
+    for (unsigned i = 0; i < 8; ++i) {
       mask |= static_cast<unsigned>((words[i].load(std::memory_order_relaxed) >> 48) == tag) << i;
     }
     return mask;
+#endif
+  }
+
+  /// Whether quick_barrier() is enough.
+  [[nodiscard]] static bool quick() noexcept {
+#ifdef TIERCACHE_TSAN
+    return true;
+#else
+    return asymmetric.load(std::memory_order_relaxed);
 #endif
   }
 

@@ -9,11 +9,15 @@
 #include <tiercache/l1/hazard.hpp>
 #include <tiercache/l1/options.hpp>
 #include <tiercache/l1/pin.hpp>
+#include <tiercache/l1/profile.hpp>
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
+#include <string>
 #include <string_view>
+#include <vector>
 
 namespace tiercache::l1 {
 
@@ -39,6 +43,8 @@ struct EntryMeta {
   std::uint16_t shard = 0;
   std::int64_t hard_expiry_ms = 0;  ///< coarse_now_ms() at which it expires; 0: never; below 2^48
   std::uint32_t soft_lead_ms = 0;   ///< how long before hard expiry it goes soft-stale; 0: never
+  std::int64_t idle_ttl_ms =
+      0;  ///< expires when not read for so long, to within 64 ms or 1 part in 60; 0: never; at most 49 days
 };
 
 /// Captured BEFORE the L2 read is sent; a fill with it is refused once the key was erased, invalidated or put. A plain value.
@@ -54,7 +60,20 @@ enum class PutStatus : std::uint8_t {
   fenced,     ///< the key was invalidated since the ticket
   not_hot,    ///< admission: the victim was hotter
   no_room,    ///< nothing could be freed in bounded work
+  unmatched,  ///< the key was not as the store wants it to be (put_when, compare_and_swap)
   too_large,  ///< over max_entry_bytes, or a key over max_key_bytes
+};
+
+/// When put_when() stores. A void entry (expired, of another generation) is absent.
+enum class When : std::uint8_t { always, absent, present, same };
+
+/// An entry that is likely to go soon.
+struct KeyAge {
+  ViewId view = 0;
+  std::string key;
+  std::uint64_t bytes = 0;     ///< charged
+  std::uint32_t uses = 0;      ///< its use counter, 0 to 3
+  std::uint64_t arrivals = 0;  ///< keys stored since it came or was last found in use
 };
 
 struct Core;  // src/core.hpp
@@ -87,22 +106,22 @@ class Table {
     return local_hash(key, seed_ + view * 0x9e3779b97f4a7c15ULL);
   }
   /// Starts loading the bucket, for batches. Wait-free.
-  void prefetch(std::uint64_t hash) const noexcept { __builtin_prefetch(&bucket(hash)); }
+  void prefetch(std::uint64_t hash) const noexcept { __builtin_prefetch(home_line(hash)); }
 
   /// The key's entry, pinned. Empty: a miss, or the thread's pins are used up (then pins_exhausted(); use visit). Entries of
   /// another generation or past hard expiry are misses; outdated ones are unlinked. Lock-free; a hit takes no lock, allocates
   /// nothing, makes no system call and writes no shared line once the entry's use counter is at its maximum.
   [[nodiscard]] Pin find(ViewId view, std::string_view key, std::uint64_t hash, std::uint32_t generation,
                          std::int64_t now_ms) noexcept {
-    detail::Record* record = detail::this_record();
-    if (record == nullptr || !detail::has_free_pin(*record)) [[unlikely]]
-      return {};
-    const unsigned pin = detail::free_pin(*record);
-    detail::HazardSlot& hazard = detail::pin_slot(*record, pin);
-    const detail::Match match = probe(view, key, hash, generation, now_ms, hazard);
-    if (match.entry == nullptr) return {};
-    detail::take_pin(*record, pin);
-    return {match.entry, &hazard};
+    if (detail::Record* record = detail::quick_record(); record != nullptr && record->free_pins != 0) [[likely]] {
+      detail::HazardSlot& hazard = detail::free_pin(*record);
+      const Entry* entry = detail::locate_quick(home_line(hash), view, key, hash, generation, now_ms, hazard);
+      if (entry != nullptr) [[likely]] {
+        detail::take_pin(*record);
+        return {entry, &hazard};
+      }
+    }
+    return find_slow(view, key, hash, generation, now_ms);
   }
 
   /// Calls f(const void* value, const Entry&) if the key is present. Needs no pin; `f` may call this or another table for other
@@ -113,11 +132,23 @@ class Table {
     if (record == nullptr || record->visit_depth == detail::visit_hazards) [[unlikely]]
       return false;
     const Visit held(*record);
-    const detail::Match match = probe(view, key, hash, generation, now_ms, held.hazard);
-    if (match.entry == nullptr) return false;
-    static_cast<F&&>(f)(match.entry->value(), *match.entry);
+    const Entry* entry = nullptr;
+    if (detail::quick_record() != nullptr) [[likely]] {
+      entry = detail::locate_quick(home_line(hash), view, key, hash, generation, now_ms, held.hazard);
+    }
+    if (entry == nullptr) [[unlikely]] {
+      entry = probe(view, key, hash, generation, now_ms, held.hazard);
+      if (entry == nullptr) return false;
+    }
+    static_cast<F&&>(f)(entry->value(), *entry);
     return true;
   }
+
+  /// find() for many keys, with the lines of all under way at a time: two to three times as fast where they are not in the
+  /// processor's cache. out[i] is the pin of keys[i], empty where find() would be; `hashes` and `out` are as long as `keys`.
+  /// Returns how many are there. A thread has pins_per_thread() pins: the rest of a longer batch is empty. Progress as find().
+  std::size_t find_many(ViewId view, std::span<const std::string_view> keys, const std::uint64_t* hashes,
+                        std::uint32_t generation, std::int64_t now_ms, Pin* out) noexcept;
 
   /// The key's fence now. Wait-free; one load.
   [[nodiscard]] Ticket ticket(std::uint64_t hash) const noexcept {
@@ -138,14 +169,43 @@ class Table {
   /// replaced without an admission test.
   PutStatus fill(const Ticket& ticket, ViewId view, std::string_view key, std::uint64_t hash, void* value, const EntryMeta& meta,
                  Pin* pin = nullptr) noexcept;
+  /// put(), if the key is absent or present, as `when` says; else `unmatched` and nothing is stored. The test and the install are
+  /// one step, in order with all other stores of the key; an eviction between them counts as one after.
+  PutStatus put_when(When when, ViewId view, std::string_view key, std::uint64_t hash, void* value, const EntryMeta& meta,
+                     Pin* pin = nullptr) noexcept;
+  /// put(), if the key's entry still is the pinned one (an empty pin: if the key is absent); else `unmatched`.
+  PutStatus compare_and_swap(const Pin& expected, ViewId view, std::string_view key, std::uint64_t hash, void* value,
+                             const EntryMeta& meta, Pin* pin = nullptr) noexcept;
+  /// Gives a present entry another hard expiry (0: never); false when the key is absent. Lock-free.
+  bool expire(ViewId view, std::string_view key, std::uint64_t hash, std::uint32_t generation, std::int64_t now_ms,
+              std::int64_t hard_expiry_ms) noexcept;
+  /// Unlinks, without invalidating: tickets stay valid. True if this call removed an entry. Lock-free.
+  bool evict(ViewId view, std::string_view key, std::uint64_t hash) noexcept;
   /// Invalidates older tickets first, then unlinks; true if this call removed an entry. When it returns, no find that starts
   /// later returns a value that was stored, and no fill succeeds whose ticket was taken, before it began. Never refused.
   /// Lock-free.
   bool erase(ViewId view, std::string_view key, std::uint64_t hash) noexcept;
 
-  /// Feed the frequency sketch. Wait-free. Hits: the caller passes one in 16 (see sampled()); saturated counters are not written.
+  /// Another budget, between twice what the tables take and max(capacity_bytes, resize_max_bytes); invalid_argument otherwise.
+  /// Others go on meanwhile. Shrinking evicts before it returns, one entry after the other, and gives free pages back; what is
+  /// pinned, or held by stopped threads, stays over the new budget until it is released. Lock-free, O(entries that go).
+  Result<void> resize(std::uint64_t capacity_bytes) noexcept;
+  /// The most that a view's entries may take of the budget (0: no limit): a store that would pass it evicts entries of that view,
+  /// or is refused (no_room) when none are near. To within one entry a thread. Wait-free.
+  void set_quota(ViewId view, std::uint64_t bytes) noexcept;
+  [[nodiscard]] std::uint64_t view_bytes(ViewId view) const noexcept;
+
+  // The workload. These allocate; not for hot paths. Blocking for up to 100 ms (profile.hpp).
+  /// What count_hit() was told of most. Empty without Options::profile, or in tables below 3 MiB.
+  [[nodiscard]] std::vector<KeyHeat> hottest(std::uint32_t k);
+  /// Those of the next few thousand entries before the hand that would go first.
+  [[nodiscard]] std::vector<KeyAge> coldest(std::uint32_t k);
+  /// What more or less memory would bring. Empty as hottest(), or as long as nothing was sampled.
+  [[nodiscard]] std::vector<MissCurvePoint> miss_curve();
+  /// A hit, for the two above only. Wait-free, writes the thread's own lines but for sampled ones.
+  void count_hit(ViewId view, std::string_view key, std::uint64_t hash, const Entry& entry) noexcept;
+  /// To be told of a key that was asked for and not found: what is asked for often is kept. (Hits count themselves.) Wait-free.
   void count_miss(std::uint64_t hash) noexcept;
-  void count_hit(std::uint64_t hash) noexcept;
 
   /// Each number is exact, but they are not of one instant. Wait-free.
   [[nodiscard]] L1Stats stats() const noexcept;
@@ -170,31 +230,26 @@ class Table {
     detail::HazardSlot& hazard;
   };
 
-  [[nodiscard]] std::uint64_t bucket_index(std::uint64_t hash) const noexcept {
-    return ((hash >> 32) * bucket_count_) >> 32;  // bucket_count_ < 2^32; the tag is taken from the other end of the hash
-  }
+  /// The bucket is told by the 32 highest bits of the hash, the tag by the 16 lowest. Four lines a bucket.
+  [[nodiscard]] std::uint64_t line_index(std::uint64_t hash) const noexcept { return ((hash >> 32) * line_count_) >> 32; }
+  [[nodiscard]] std::uint64_t bucket_index(std::uint64_t hash) const noexcept { return line_index(hash) / lines_per_bucket; }
   [[nodiscard]] Bucket& bucket(std::uint64_t hash) const noexcept { return buckets_[bucket_index(hash)]; }
-
-  [[nodiscard]] detail::Match probe(ViewId view, std::string_view key, std::uint64_t hash, std::uint32_t generation,
-                                    std::int64_t now_ms, detail::HazardSlot& hazard) noexcept {
-    detail::Match match = detail::locate(bucket(hash), view, key, hash, hazard);
-    if (match.entry == nullptr) {
-      if (hazard.load(std::memory_order_relaxed) != nullptr) detail::clear(hazard);
-      return match;
-    }
-    if (!detail::EntryAccess::current(*match.entry, generation, now_ms)) [[unlikely]] {
-      reap(hash, match, generation, now_ms);
-      detail::clear(hazard);
-      return {};
-    }
-    detail::EntryAccess::touch(*match.entry);
-    return match;
+  [[nodiscard]] const StdSync::atomic<std::uint64_t>* home_line(std::uint64_t hash) const noexcept {
+    return buckets_->words + line_index(hash) * words_per_line;
   }
+
+  [[nodiscard]] Pin find_slow(ViewId view, std::string_view key, std::uint64_t hash, std::uint32_t generation,
+                              std::int64_t now_ms) noexcept;
+  /// The long way of a read. The hazard is clear when it finds nothing.
+  [[nodiscard]] const Entry* probe(ViewId view, std::string_view key, std::uint64_t hash, std::uint32_t generation,
+                                   std::int64_t now_ms, detail::HazardSlot& hazard) noexcept;
+  /// What a hit that is not yet known to be hot writes. False: the entry's idle ttl has passed.
+  [[nodiscard]] bool touch(std::uint64_t hash, const detail::Match& match, std::int64_t now_ms) noexcept;
   /// Unlinks a void entry on which the caller holds a hazard, unless it is of a newer generation than the caller's.
   void reap(std::uint64_t hash, const detail::Match& match, std::uint32_t generation, std::int64_t now_ms) noexcept;
 
   Bucket* buckets_;
-  std::uint64_t bucket_count_;
+  std::uint64_t line_count_;  // < 2^32
   std::uint64_t seed_;
   Core* core_;
 };

@@ -19,8 +19,7 @@ namespace tiercache::l1 {
 namespace slot {
 inline constexpr std::uint64_t address_mask = (std::uint64_t{1} << 48) - 1;
 [[nodiscard]] constexpr std::uint16_t tag_of_hash(std::uint64_t hash) noexcept {
-  const auto tag = static_cast<std::uint16_t>(hash);
-  return tag == 0 ? std::uint16_t{1} : tag;
+  return static_cast<std::uint16_t>(hash | 1);  // odd: so it is not 0, and not what a control word has there
 }
 [[nodiscard]] constexpr std::uint64_t make(std::uint16_t tag, std::uint64_t address) noexcept {
   return (static_cast<std::uint64_t>(tag) << 48) | address;
@@ -33,24 +32,28 @@ inline constexpr std::uint64_t address_mask = (std::uint64_t{1} << 48) - 1;
 
 /// The control word of a bucket.
 ///
-///     63      54 53                    32 31                          0
-///    +----------+------------------------+-----------------------------+
-///    |    op    |         fence          |             seq             |
-///    +----------+------------------------+-----------------------------+
+///     63      54 53     49  48  47       32 31                          0
+///    +----------+---------+---+-----------+-----------------------------+
+///    |    op    | fence's | 0 |  fence's  |             seq             |
+///    +----------+- high --+---+--- low ---+-----------------------------+
+///
+/// Bit 48 is 0, where a tag has a 1: a scan of the line for a tag never takes the control word for a slot.
 ///
 /// op: 0, or 1 + the record whose descriptor tells the install in progress. fence: erases and puts of the bucket; a fill is
 /// refused when it moved. seq: installs of the bucket; the one in progress is counted already.
 ///
-/// Bounds of the wrapping fields. A stale fill is let through only if exactly a multiple of 2^22 erases and puts fell on its
+/// Bounds of the wrapping fields. A stale fill is let through only if exactly a multiple of 2^21 erases and puts fell on its
 /// bucket between its ticket and itself. A helper is misled only if it was stopped between two instructions while exactly a
 /// multiple of 2^32 installs went through its bucket and the same thread is installing there again.
 namespace control {
-inline constexpr std::uint64_t fence_mask = (std::uint64_t{1} << 22) - 1;
+inline constexpr std::uint64_t fence_mask = (std::uint64_t{1} << 21) - 1;
 [[nodiscard]] constexpr std::uint64_t make(std::uint64_t op, std::uint64_t fence, std::uint32_t seq) noexcept {
-  return (op << 54) | ((fence & fence_mask) << 32) | seq;
+  return (op << 54) | ((fence & 0x1f0000) << 33) | ((fence & 0xffff) << 32) | seq;
 }
 [[nodiscard]] constexpr std::uint32_t op(std::uint64_t word) noexcept { return static_cast<std::uint32_t>(word >> 54); }
-[[nodiscard]] constexpr std::uint64_t fence(std::uint64_t word) noexcept { return (word >> 32) & fence_mask; }
+[[nodiscard]] constexpr std::uint64_t fence(std::uint64_t word) noexcept {
+  return ((word >> 32) & 0xffff) | ((word >> 33) & 0x1f0000);
+}
 [[nodiscard]] constexpr std::uint32_t seq(std::uint64_t word) noexcept { return static_cast<std::uint32_t>(word); }
 [[nodiscard]] constexpr std::uint64_t without_op(std::uint64_t word) noexcept { return word & ((std::uint64_t{1} << 54) - 1); }
 }  // namespace control

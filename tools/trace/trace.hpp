@@ -4,10 +4,11 @@
 #include <tiercache/base/result.hpp>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
-namespace tiercache::demo {
+namespace tiercache::tools {
 
 /// A request stream with its keys numbered densely in the order of their first request.
 struct Trace {
@@ -28,5 +29,7 @@ struct Trace {
 ///   .oracleGeneral.bin  records of 24 bytes, little-endian: u32 time, u64 key, u32 size, i64 next
 /// each plain or followed by .gz or .zst. An error names the file and the record (counted from 1).
 [[nodiscard]] Result<Trace> read_trace(const std::string& path);
+/// The file's name without folder and endings; nothing when the endings are not those of a trace.
+[[nodiscard]] std::optional<std::string> trace_name(const std::string& path);
 
-}  // namespace tiercache::demo
+}  // namespace tiercache::tools

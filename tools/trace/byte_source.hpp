@@ -8,7 +8,7 @@
 #include <span>
 #include <string>
 
-namespace tiercache::demo {
+namespace tiercache::tools {
 
 /// A file's bytes after decompression, read as a stream. One thread.
 class ByteSource {
@@ -22,4 +22,4 @@ class ByteSource {
 /// Decompressed as the ending of `path` tells: ".gz", ".zst", anything else as it is.
 [[nodiscard]] Result<std::unique_ptr<ByteSource>> open_bytes(const std::string& path);
 
-}  // namespace tiercache::demo
+}  // namespace tiercache::tools

@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-namespace tiercache::demo {
+namespace tiercache::tools {
 namespace {
 
 Error bad(const std::string& path, const std::string& why) { return {Errc::bad_data, path + ": " + why}; }
@@ -116,4 +116,4 @@ Result<std::unique_ptr<ByteSource>> open_bytes(const std::string& path) {
   return std::unique_ptr<ByteSource>(std::make_unique<PlainSource>(path, std::move(file)));
 }
 
-}  // namespace tiercache::demo
+}  // namespace tiercache::tools

@@ -10,9 +10,8 @@
 #include <optional>
 #include <string_view>
 #include <unordered_map>
-#include <utility>
 
-namespace tiercache::demo {
+namespace tiercache::tools {
 namespace {
 
 constexpr std::uint64_t requests_max = 500'000'000;  // a wrong file must not take all memory
@@ -131,30 +130,50 @@ Result<void> read_oracle_general(const std::string& path, ByteSource& source, Tr
   }
 }
 
-}  // namespace
+struct Format {
+  std::string_view ending;
+  Result<void> (*read)(const std::string& path, ByteSource& source, Trace& trace);
+};
+constexpr std::array<Format, 3> formats{{{".keys", read_keys}, {".lis", read_lis}, {".oracleGeneral.bin", read_oracle_general}}};
 
-Result<Trace> read_trace(const std::string& path) {
-  std::string_view name = path;
+/// Takes the endings off `name`; null when they are not a trace's.
+const Format* take_format(std::string_view& name) {
   for (const std::string_view compression : {".gz", ".zst"}) {
     if (name.ends_with(compression)) {
       name.remove_suffix(compression.size());
       break;
     }
   }
-  using Reader = Result<void> (*)(const std::string&, ByteSource&, Trace&);
-  const std::array<std::pair<std::string_view, Reader>, 3> formats{
-      {{".keys", read_keys}, {".lis", read_lis}, {".oracleGeneral.bin", read_oracle_general}}};
-  for (const auto& [ending, reader] : formats) {
-    if (!name.ends_with(ending)) continue;
-    Result<std::unique_ptr<ByteSource>> source = open_bytes(path);
-    if (!source) return source.error();
-    Trace trace;
-    if (Result<void> read = reader(path, **source, trace); !read) return read.error();
-    if (trace.requests.empty()) return Error{Errc::bad_data, path + ": holds no request"};
-    return trace;
+  for (const Format& format : formats) {
+    if (!name.ends_with(format.ending)) continue;
+    name.remove_suffix(format.ending.size());
+    return &format;
   }
-  return Error{Errc::invalid_argument,
-               path + ": not a trace by its name: .keys, .lis or .oracleGeneral.bin, then .gz, .zst or nothing"};
+  return nullptr;
 }
 
-}  // namespace tiercache::demo
+}  // namespace
+
+std::optional<std::string> trace_name(const std::string& path) {
+  std::string_view name = path;
+  if (const std::size_t slash = name.rfind('/'); slash != name.npos) name.remove_prefix(slash + 1);
+  if (take_format(name) == nullptr || name.empty()) return std::nullopt;
+  return std::string(name);
+}
+
+Result<Trace> read_trace(const std::string& path) {
+  std::string_view name = path;
+  const Format* const format = take_format(name);
+  if (format == nullptr) {
+    return Error{Errc::invalid_argument,
+                 path + ": not a trace by its name: .keys, .lis or .oracleGeneral.bin, then .gz, .zst or nothing"};
+  }
+  Result<std::unique_ptr<ByteSource>> source = open_bytes(path);
+  if (!source) return source.error();
+  Trace trace;
+  if (Result<void> read = format->read(path, **source, trace); !read) return read.error();
+  if (trace.requests.empty()) return Error{Errc::bad_data, path + ": holds no request"};
+  return trace;
+}
+
+}  // namespace tiercache::tools

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// l1::Table as the other structures have it, at an honest size: full of such entries, with no memory to spare.
+#pragma once
+
+#include "workload.hpp"
+
+#include <tiercache/l1/footprint.hpp>
+#include <tiercache/l1/table.hpp>
+
+#include <concepts>
+#include <memory>
+#include <span>
+#include <stdexcept>
+
+namespace tiercache::bench {
+
+/// Looks a batch up with all its cache misses in flight together, if the table has it.
+template <class T>
+concept HasFindMany = requires(T& table, std::span<const std::string_view> keys, const std::uint64_t* hashes, l1::Pin* out) {
+  { table.find_many(l1::ViewId{}, keys, hashes, std::uint32_t{1}, std::int64_t{0}, out) } -> std::convertible_to<std::size_t>;
+};
+
+/// Bytes of one entry, everything included.
+struct EntryCost {
+  std::uint32_t bytes;
+};
+
+class Ours {
+ public:
+  /// A table whose budget is `keys` times `cost`.
+  Ours(std::size_t keys, EntryCost cost) {
+    l1::Options options;
+    options.capacity_bytes = keys * cost.bytes;
+    options.expected_entry_bytes = cost.bytes;
+    auto made = l1::Table::create(options);
+    if (!made) throw std::runtime_error(made.error().message);
+    table_ = std::move(*made);
+    view_ = *table_->add_view(l1::type_ops<Value>());
+  }
+
+  void put(std::string_view key, Value v) {
+    static_cast<void>(table_->put(view_, key, table_->hash(view_, key), &v, {.generation = 1}));
+  }
+  template <class F>
+  void read(std::string_view key, F&& f) {
+    if (const l1::Pin pin = table_->find(view_, key, table_->hash(view_, key), 1, now_))
+      f(*static_cast<const Value*>(pin.value()));
+  }
+  template <class F>
+  void visit(std::string_view key, F&& f) {
+    table_->visit(view_, key, table_->hash(view_, key), 1, now_,
+                  [&](const void* value, const l1::Entry&) { f(*static_cast<const Value*>(value)); });
+  }
+  /// As a cache reads: the policy is told of misses.
+  template <class F>
+  void read_counted(std::string_view key, F&& f) {
+    const std::uint64_t hash = table_->hash(view_, key);
+    if (const l1::Pin pin = table_->find(view_, key, hash, 1, now_)) {
+      f(*static_cast<const Value*>(pin.value()));
+    } else {
+      table_->count_miss(hash);
+    }
+  }
+  template <std::size_t N, class F>
+  void read_batch(const Request* requests, F&& f) {
+    read_batch_of<N>(*table_, requests, f);
+  }
+  [[nodiscard]] L1Stats stats() const { return table_->stats(); }
+
+ private:
+  template <std::size_t N, class T, class F>
+  void read_batch_of(T& table, const Request* requests, F&& f) {
+    if constexpr (HasFindMany<T>) {
+      std::array<std::string_view, N> keys;
+      std::array<std::uint64_t, N> hashes;
+      std::array<l1::Pin, N> pins;
+      for (std::size_t i = 0; i < N; ++i) {
+        keys[i] = requests[i].key();
+        hashes[i] = table.hash(view_, keys[i]);
+      }
+      static_cast<void>(table.find_many(view_, keys, hashes.data(), 1, now_, pins.data()));
+      for (std::size_t i = 0; i < N; ++i)
+        if (pins[i]) f(requests[i], *static_cast<const Value*>(pins[i].value()));
+    }
+  }
+
+  std::unique_ptr<l1::Table> table_;
+  l1::ViewId view_ = 0;
+  std::int64_t now_ = coarse_now_ms();
+};
+
+/// A full table may lack keys whose buckets were full before the budget was spent: nobody is asked for them. More than this share
+/// of them is a failure.
+constexpr double absent_allowed = 0.05;
+
+/// The least cost at which a table of `keys` entries keeps (to 1 in 1000) as many as with room to spare: so full it gets in
+/// service.
+[[nodiscard]] EntryCost fitting_cost(std::uint32_t keys);
+
+struct Filled {
+  std::unique_ptr<Ours> table;
+  Ids present;
+};
+/// A table into which that many keys were put at that cost each. Throws when too many found no place.
+[[nodiscard]] Filled fill_ours(std::uint32_t keys, EntryCost cost);
+
+}  // namespace tiercache::bench
