@@ -189,6 +189,41 @@ struct MemoryUsedAgain : Scenario {
   }
 };
 
+/// A page is given back to the system while another thread gives its memory back, and takes and writes it again.
+struct PageGivenBack : Scenario {
+  Entry* first = nullptr;
+  void before() override { first = world.allocate(1, 1); }
+  void thread(unsigned id) override {
+    if (id == 2) {
+      for (int i = 0; i < 2; ++i) static_cast<void>(world.trim());
+      return;
+    }
+    if (id == 0) world.free(*first);
+    Entry* entry = world.allocate(1, 2);
+    if (entry == nullptr) return;  // the page is just being given back
+    expect(entry->contents == contents(1, 2), "memory in use is given to the system");
+    world.free(*entry);
+  }
+};
+
+/// A put pins what it stores, before anybody can see it; an erase that frees comes at once.
+struct PinnedByPut : Scenario {
+  void before() override { static_cast<void>(world.store(0, 1, 1)); }
+  void thread(unsigned id) override {
+    if (id == 0) {
+      expect(world.store(0, 1, 2, {.pin = 1}), "a put is refused");
+      const auto* entry = static_cast<const Entry*>(world.records[0].pin(1).peek());
+      expect(World::value(*entry, 1) == contents(1, 2), "a pin is not on what was stored");
+      Hazards::clear(world.records[0].pin(1));
+    }
+    if (id == 1) {
+      static_cast<void>(world.erase(1, 1));
+      world.reclaim();
+    }
+    if (id == 2) world.reclaim();
+  }
+};
+
 /// A thread ends and another takes its record, pins and all, while a third frees what the first had read.
 struct RecordHandedOver : Scenario {
   void before() override {
@@ -255,6 +290,8 @@ std::vector<ScenarioInfo> hazard_scenarios() {
       {"a pin copied by another thread", 3, make<PinCopiedByAnother>},
       {"the retired stack", 3, make<RetiredTaken>},
       {"a bitmap word", 2, make<MemoryUsedAgain>},
+      {"a page given back", 3, make<PageGivenBack>},
+      {"a put that pins, and an erase that frees", 3, make<PinnedByPut>},
       {"a record handed over", 3, make<RecordHandedOver>},
       {"borrowed hazards", 3, make<Borrowed>},
   };

@@ -16,6 +16,9 @@ const Step steps[] = {
     {"help.load#5", "the slot is not looked at again after the hazard", Change::stale},
     {"help.load#6", "the control word is not checked after the slot was read", Change::stale},
     {"hold.load#1", "the slot is not looked at again after the hazard", Change::stale},
+    {"locate_quick.load#2", "the slot is not looked at again after the hazard", Change::stale},
+    {"take_all.cas#1", "the word is not compared", Change::unconditional},
+    {"bump_fence.cas#1", "the control word is not compared", Change::unconditional},
     {"install.cas#1", "the control word is not compared", Change::unconditional},
     {"scan.load#5", "the count of copies is not looked at again", Change::stale},
 };
@@ -79,9 +82,13 @@ const char* excuse(const std::string& name) {
 std::vector<Left> steps_left_out() {
   return {
       {"erase does not count in the fence", &Ablation::bump},
-      {"erase unlinks before it counts", &Ablation::bump_late},
+      {"erase counts before it unlinks, and not again", &Ablation::bump_early},
+      {"erase counts after it unlinked, whatever came between", &Ablation::bump_apart},
       {"a removed entry leaves no sequence", &Ablation::sequence},
       {"a fill compares the fence before, not in, the install", &Ablation::careless_fill},
+      {"a conditional store looks at the key before, not in, the install", &Ablation::careless_test},
+      {"a refused fill leaves the install it meets pending", &Ablation::leave_pending},
+      {"an eviction counts in the fence", &Ablation::evict_bump},
   };
 }
 

@@ -65,7 +65,7 @@ Outcome run(const ScenarioInfo& scenario, const How& how) {
 
 std::vector<ScenarioInfo> all_scenarios() {
   std::vector<ScenarioInfo> all = bucket_scenarios();
-  for (const ScenarioInfo& one : hazard_scenarios()) all.push_back(one);
+  for (const auto& more : {conditional_scenarios(), hazard_scenarios()}) all.insert(all.end(), more.begin(), more.end());
   return all;
 }
 

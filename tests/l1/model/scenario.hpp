@@ -39,6 +39,7 @@ Scenario* make(void* at) {
 }
 
 [[nodiscard]] std::vector<ScenarioInfo> bucket_scenarios();
+[[nodiscard]] std::vector<ScenarioInfo> conditional_scenarios();
 [[nodiscard]] std::vector<ScenarioInfo> hazard_scenarios();
 [[nodiscard]] std::vector<ScenarioInfo> all_scenarios();
 /// Small ones, for the searches that end: two threads, one operation each.

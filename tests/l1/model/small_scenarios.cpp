@@ -56,6 +56,47 @@ struct SmallMemory : Scenario {
   void after() override {}
 };
 
+struct SmallTrim : Scenario {
+  Entry* first = nullptr;
+  void before() override { first = world.allocate(1, 1); }
+  void thread(unsigned id) override {
+    if (id == 0) world.free(*first);
+    else static_cast<void>(world.trim());
+  }
+};
+
+struct SmallSwaps : Scenario {
+  const Entry* pinned = nullptr;
+  bool swapped[2] = {};
+  void before() override {
+    static_cast<void>(world.store(0, 1, 1));
+    pinned = world.find(0, 1, 1);
+  }
+  void thread(unsigned id) override {
+    swapped[id] = world.store(id, 1, static_cast<int>(id) + 2, {.when = When::same, .same = pinned});
+  }
+  void after() override {
+    world.check();
+    expect(swapped[0] != swapped[1], "both swaps were done, or neither");
+  }
+};
+
+struct SmallSwapVersusErase : Scenario {
+  const Entry* pinned = nullptr;
+  void before() override {
+    static_cast<void>(world.store(0, 1, 1));
+    pinned = world.find(0, 1, 1);
+  }
+  void thread(unsigned id) override {
+    if (id == 0) static_cast<void>(world.store(0, 1, 2, {.when = When::same, .same = pinned}));
+    else static_cast<void>(world.erase(1, 1));
+  }
+  void after() override {
+    world.check();
+    expect(world.content(1) == 0, "a swap of an erased entry is in the table after erase returned");
+  }
+};
+
 struct SmallHelp : Scenario {
   void before() override {
     static_cast<void>(world.store(0, 1, 1));
@@ -72,9 +113,15 @@ struct SmallHelp : Scenario {
 
 std::vector<ScenarioInfo> small_scenarios() {
   return {
-      {"a push and a take", 2, make<SmallPush>, true},        {"memory given back and taken", 2, make<SmallMemory>, true},
-      {"two helpers of one install", 2, make<SmallHelp>},     {"two installs", 2, make<SmallInstalls>},
-      {"a fill and an erase", 2, make<SmallFillVersusErase>}, {"a read and an erase that frees", 2, make<SmallReadVersusErase>},
+      {"a push and a take", 2, make<SmallPush>, true},
+      {"memory given back and taken", 2, make<SmallMemory>, true},
+      {"memory and its page given back", 2, make<SmallTrim>, true},
+      {"two helpers of one install", 2, make<SmallHelp>},
+      {"two installs", 2, make<SmallInstalls>},
+      {"two swaps of one entry", 2, make<SmallSwaps>},
+      {"a swap and an erase", 2, make<SmallSwapVersusErase>},
+      {"a fill and an erase", 2, make<SmallFillVersusErase>},
+      {"a read and an erase that frees", 2, make<SmallReadVersusErase>},
   };
 }
 

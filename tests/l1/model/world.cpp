@@ -168,16 +168,26 @@ bool World::unlink(Hazards::Slot* hazards, int key) {
 
 bool World::erase(Hazards::Slot* hazards, int key) {
   Env env{*this, hazards};
-  if (!ablation.bump && !ablation.bump_late) BucketSteps::bump_fence(bucket, env);
-  const bool removed = unlink(hazards, key);
-  if (ablation.bump_late) BucketSteps::bump_fence(bucket, env);
-  return removed;
+  if (ablation.bump_early) bump(env);
+  bool removed = false;
+  for (;;) {
+    const std::uint64_t seen = BucketSteps::settled(bucket, env);
+    if (unlink(hazards, key)) removed = true;
+    if (ablation.bump || ablation.bump_early) return removed;
+    if (ablation.bump_apart) return bump(env), removed;
+    if (BucketSteps::bump_fence(bucket, seen)) return removed;
+  }
+}
+
+void World::bump(Env& env) {
+  while (!BucketSteps::bump_fence(bucket, BucketSteps::settled(bucket, env))) {
+  }
 }
 
 bool World::evict(unsigned id, int key) {
   if (ablation.evict_bump) {
     Env env{*this, records[id].hazards};
-    BucketSteps::bump_fence(bucket, env);
+    bump(env);
   }
   return unlink(records[id].hazards, key);
 }
@@ -187,7 +197,7 @@ bool World::store(unsigned id, int key, int version, const Wanted& wanted) {
   Env env{*this, record.hazards};
   const std::uint64_t* ticket = wanted.ticket;
   if (ticket != nullptr) {
-    const std::uint64_t seen = bucket.control().load(RelacySync::acquire);
+    const std::uint64_t seen = bucket.control().load(RelacySync::relaxed);
     if (control::fence(seen) != *ticket) {
       if (control::op(seen) != 0 && !ablation.leave_pending) static_cast<void>(BucketSteps::settled(bucket, env));
       return false;

@@ -84,7 +84,8 @@ struct Overflow {
 /// Steps left out on purpose; the mutation test sets one at a time.
 struct Ablation {
   bool bump = false;           ///< erase does not count in the fence
-  bool bump_late = false;      ///< erase counts after it unlinked
+  bool bump_early = false;     ///< erase counts before it looks for the key
+  bool bump_apart = false;     ///< erase counts after it unlinked, whatever was installed meanwhile
   bool sequence = false;       ///< a removed entry leaves no sequence behind
   bool careless_fill = false;  ///< a fill looks at the fence and then installs at whatever the control word is by then
   bool careless_test = false;  ///< a conditional store looks at the key once, and then installs whatever it holds by then
@@ -107,6 +108,8 @@ struct Wanted {
     return when == When::always || (present != nullptr) == (when == When::present);
   }
 };
+
+struct Env;
 
 class World {
  public:
@@ -167,6 +170,8 @@ class World {
 
  private:
   bool unlink(Hazards::Slot* hazards, int key);
+  /// Counts, whatever happens; for steps left out.
+  void bump(Env& env);
   /// Table::find and Table::visit: the quick way, then the long one.
   const Entry* hit(int key, Hazards::Slot& hazard);
 

@@ -125,15 +125,16 @@ struct Kernel {
     return control::op(word) == 0;
   }
 
-  /// Counts an invalidation. A fill whose ticket is older fails from here on, and one that was in progress is in its slot.
-  template <class Env>
-  static void bump_fence(Bucket& bucket, Env& env) noexcept {
-    for (;;) {
-      std::uint64_t seen = settled(bucket, env);
-      const std::uint64_t next = control::make(0, control::fence(seen) + 1, control::seq(seen));
-      // (46) release: what the caller did before, for whoever takes a ticket after this, with (15). No acquire: (7) was one.
-      if (bucket.control().compare_exchange_strong(seen, next, Sync::release, Sync::relaxed)) return;
-    }
+  /// Counts an invalidation if the control word still is `seen`, from settled(): no op, no install and no invalidation since.
+  /// Then what the caller unlinked or did not find since is absent at this very step, which orders the erase among all stores: a
+  /// fill whose ticket is older fails from here on, and a store that wants the key to be there finds it gone. False: look again.
+  /// Rejected: to count first and then to unlink. A store that found the old entry in between would be installed after it was
+  /// unlinked, and outlive the erase.
+  [[nodiscard]] static bool bump_fence(Bucket& bucket, std::uint64_t seen) noexcept {
+    const std::uint64_t next = control::make(0, control::fence(seen) + 1, control::seq(seen));
+    // (46) release: the unlinking, and what the caller did before, for whoever takes a ticket after this, with (15), or looks for
+    // the key after (7). No acquire: (7) was one.
+    return bucket.control().compare_exchange_strong(seen, next, Sync::release, Sync::relaxed);
   }
 
   /// True when the empty word that `found` is, or would leave behind, could be taken for the removal of the next install. One in

@@ -181,9 +181,10 @@ class Table {
               std::int64_t hard_expiry_ms) noexcept;
   /// Unlinks, without invalidating: tickets stay valid. True if this call removed an entry. Lock-free.
   bool evict(ViewId view, std::string_view key, std::uint64_t hash) noexcept;
-  /// Invalidates older tickets first, then unlinks; true if this call removed an entry. When it returns, no find that starts
-  /// later returns a value that was stored, and no fill succeeds whose ticket was taken, before it began. Never refused.
-  /// Lock-free.
+  /// Unlinks and invalidates older tickets, as one step among the stores of the key; true if this call removed an entry. When it
+  /// returns, no find that starts later returns a value that was stored, and no fill succeeds whose ticket was taken, before it
+  /// began; nor does a swap of an entry that it removed. Never refused. Lock-free: stores to the bucket meanwhile make it look
+  /// again.
   bool erase(ViewId view, std::string_view key, std::uint64_t hash) noexcept;
 
   /// Another budget, between twice what the tables take and max(capacity_bytes, resize_max_bytes); invalid_argument otherwise.
