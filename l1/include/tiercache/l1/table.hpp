@@ -48,8 +48,8 @@ struct EntryMeta {
 };
 
 /// Captured BEFORE the L2 read is sent; a fill with it is refused once the key was erased, invalidated or put. A plain value.
-/// Keys that share a bucket share the fence, so a refusal may be a neighbour's. The fence has 22 bits: a stale fill would pass
-/// only if exactly a multiple of 4,194,304 erases and puts fell on the bucket between ticket and fill.
+/// Keys that share a bucket share the fence, so a refusal may be a neighbour's. The fence has 21 bits: a stale fill would pass
+/// only if exactly a multiple of 2,097,152 erases and puts fell on the bucket between ticket and fill.
 struct Ticket {
   std::uint64_t bucket = ~std::uint64_t{0};
   std::uint64_t fence = 0;
