@@ -46,8 +46,7 @@ struct SteppedSync {
     std::atomic<T> value_;
   };
   static constexpr std::memory_order relaxed = std::memory_order_relaxed, acquire = std::memory_order_acquire,
-                                     release = std::memory_order_release, acq_rel = std::memory_order_acq_rel,
-                                     hazard_check = std::memory_order_seq_cst;
+                                     release = std::memory_order_release, hazard_check = std::memory_order_seq_cst;
   static void light_barrier() noexcept { script.step(); }
 };
 
