@@ -33,37 +33,41 @@ class Budget {
   }
   void release(std::uint64_t bytes) noexcept { used_.fetch_sub(bytes, std::memory_order_relaxed); }
 
-  void retire(std::uint64_t bytes) noexcept {
-    retired_.fetch_add(bytes, std::memory_order_relaxed);
-    retired_count_.fetch_add(1, std::memory_order_relaxed);
-  }
-  /// A retired entry was freed.
-  void release_retired(std::uint64_t bytes) noexcept {
-    retired_count_.fetch_sub(1, std::memory_order_relaxed);
-    retired_.fetch_sub(bytes, std::memory_order_relaxed);
+  void retire(std::uint64_t bytes) noexcept { retired_.fetch_add(one_retired | bytes, std::memory_order_relaxed); }
+  /// So many retired entries, of so many bytes together, were freed.
+  void release_retired(std::uint64_t bytes, std::uint64_t count) noexcept {
+    retired_.fetch_sub(one_retired * count + bytes, std::memory_order_relaxed);
     release(bytes);
   }
 
-  /// Keys and values, with the heap of values, in what is linked: wraps where it falls, the sum counts.
-  void count_payload(std::uint64_t bytes) noexcept { payload_.fetch_add(bytes, std::memory_order_relaxed); }
-  [[nodiscard]] std::uint64_t payload() const noexcept { return payload_.load(std::memory_order_relaxed); }
-
-  /// Room for one more linked entry when the number of entries is limited.
-  [[nodiscard]] bool reserve_object() noexcept {
+  /// Room for one more linked entry when the number of entries is limited; else only counted, by stripes.
+  [[nodiscard]] bool reserve_object(std::uint32_t stripe) noexcept {
+    if (objects_max_ == 0) {
+      striped_[stripe % stripes].objects.fetch_add(1, std::memory_order_relaxed);
+      return true;
+    }
     std::uint64_t objects = objects_.load(std::memory_order_relaxed);
     do {
-      if (objects_max_ != 0 && objects >= objects_max_) return false;
+      if (objects >= objects_max_) return false;
     } while (!objects_.compare_exchange_weak(objects, objects + 1, std::memory_order_relaxed));
     return true;
   }
-  void release_object() noexcept { objects_.fetch_sub(1, std::memory_order_relaxed); }
+  void release_object(std::uint32_t stripe) noexcept {
+    (objects_max_ == 0 ? striped_[stripe % stripes].objects : objects_).fetch_sub(1, std::memory_order_relaxed);
+  }
+  [[nodiscard]] bool objects_limited() const noexcept { return objects_max_ != 0; }
 
   [[nodiscard]] std::uint64_t capacity() const noexcept { return capacity_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::uint64_t used() const noexcept { return used_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::uint64_t fixed() const noexcept { return fixed_.load(std::memory_order_relaxed); }
-  [[nodiscard]] std::uint64_t retired() const noexcept { return retired_.load(std::memory_order_relaxed); }
-  [[nodiscard]] std::uint64_t retired_count() const noexcept { return retired_count_.load(std::memory_order_relaxed); }
-  [[nodiscard]] std::uint64_t objects() const noexcept { return objects_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t retired() const noexcept { return retired_.load(std::memory_order_relaxed) & (one_retired - 1); }
+  [[nodiscard]] std::uint64_t retired_count() const noexcept { return retired_.load(std::memory_order_relaxed) / one_retired; }
+  [[nodiscard]] std::uint64_t objects() const noexcept {
+    if (objects_max_ != 0) return objects_.load(std::memory_order_relaxed);
+    std::uint64_t sum = 0;
+    for (const Stripe& stripe : striped_) sum += stripe.objects.load(std::memory_order_relaxed);
+    return sum;
+  }
   /// Bytes of what is in the table or about to be.
   [[nodiscard]] std::uint64_t entry_bytes() const noexcept {
     const std::uint64_t others = retired() + fixed();
@@ -78,14 +82,20 @@ class Budget {
   }
 
  private:
+  // retired_: count:20 | bytes:44.
+  static constexpr std::uint64_t one_retired = std::uint64_t{1} << 44;
+  static constexpr std::size_t stripes = 4;
+  struct alignas(64) Stripe {
+    std::atomic<std::uint64_t> objects{0};  // wraps where it falls below 0: the sum counts
+  };
+
   std::atomic<std::uint64_t> capacity_{0};
   std::uint64_t objects_max_ = 0;
-  alignas(64) std::atomic<std::uint64_t> used_{0};
   std::atomic<std::uint64_t> fixed_{0};
+  alignas(64) std::atomic<std::uint64_t> used_{0};
   std::atomic<std::uint64_t> retired_{0};
-  std::atomic<std::uint64_t> retired_count_{0};
-  std::atomic<std::uint64_t> payload_{0};
   std::atomic<std::uint64_t> objects_{0};  // linked entries, and inserts under way
+  Stripe striped_[stripes];
 };
 
 }  // namespace tiercache::l1

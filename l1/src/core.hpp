@@ -66,14 +66,18 @@ class EraseHazards {
   detail::OverflowRecord* overflow_ = nullptr;
 };
 
-struct Counters {
+/// A stripe of them for every eighth thread.
+struct alignas(64) Counters {
   std::atomic<std::uint64_t> inserts{0}, evictions{0}, expirations{0}, invalidations{0};
-  std::atomic<std::uint64_t> refused_no_room{0}, refused_too_large{0}, refused_fence{0}, promoted{0}, demoted{0}, not_promoted{0};
-  std::atomic<std::uint64_t> crowded_out{0}, unmatched{0}, misses{0};
+  std::atomic<std::uint64_t> refused_no_room{0}, refused_too_large{0}, refused_fence{0}, unmatched{0};
+  std::atomic<std::uint64_t> promoted{0}, demoted{0}, not_promoted{0}, crowded_out{0};
+  std::atomic<std::uint64_t> payload{0};  // keys and values in the table, with the values' heap: wraps, the sum counts
   static void one(std::atomic<std::uint64_t>& counter) noexcept { counter.fetch_add(1, std::memory_order_relaxed); }
 };
 
 struct Core {
+  static constexpr std::size_t stripes = 8;
+
   explicit Core(const Options& o) noexcept : options(o) {}
   ~Core();
   Core(const Core&) = delete;
@@ -85,7 +89,7 @@ struct Core {
   /// A view's type and its part of the budget.
   struct ViewPart {
     std::atomic<const TypeOps*> ops{nullptr};
-    std::atomic<std::uint64_t> bytes{0};  // of its entries
+    std::atomic<std::uint64_t> bytes{0};  // of its entries, counted only where there is a quota
     std::atomic<std::uint64_t> quota{0};  // 0: none
   };
   [[nodiscard]] ViewPart& part(ViewId view) const noexcept;
@@ -115,6 +119,18 @@ struct Core {
                                const Expectation& expectation, Newcomer& newcomer, detail::Record& record, Op& op) noexcept;
   [[nodiscard]] bool fenced(const Ticket& ticket, std::uint64_t hash, std::uint64_t control_word) const noexcept;
 
+  /// The calling thread's stripe.
+  [[nodiscard]] Counters& counter() const noexcept { return counters[thread_index() % stripes]; }
+  [[nodiscard]] std::uint64_t sum(std::atomic<std::uint64_t> Counters::*which) const noexcept {
+    std::uint64_t sum = 0;
+    for (const Counters& stripe : counters) sum += (stripe.*which).load(std::memory_order_relaxed);
+    return sum;
+  }
+  void release_object() noexcept { budget.release_object(thread_index()); }
+
+  /// Kernel::unlink, with the policy told. The caller holds a hazard; unlinked() is next.
+  [[nodiscard]] bool unlink(std::uint64_t bucket, const detail::Match& match) noexcept;
+
   // reclaim.cpp
   void retire(Entry* entry) noexcept;
   /// The step after a successful Kernel::unlink.
@@ -130,7 +146,7 @@ struct Core {
   [[nodiscard]] static constexpr std::size_t external_front(std::size_t align) noexcept {
     return std::max<std::size_t>(align, 32);
   }
-  void push_retired(Entry* first, Entry* last) noexcept;
+  void push_retired(std::atomic<Entry*>& stack, Entry* first, Entry* last) noexcept;
   /// Takes a table's core at its end; deletes it, now or once the last pin on it is gone.
   static void abandon(Core* core) noexcept;
   static void sweep_abandoned() noexcept;
@@ -148,6 +164,16 @@ struct Core {
   [[nodiscard]] unsigned home(std::uint64_t hash) const noexcept {
     return static_cast<unsigned>(line_index(hash) % lines_per_bucket) * words_per_line;
   }
+  /// What the eviction policy knows a key by: told by where an entry lies and by its tag, so that no entry need be read and no
+  /// key hashed for it. Two keys are one to it if they share bucket and tag, which is 1 in 32768 of those of a bucket.
+  [[nodiscard]] static std::uint64_t identity(std::uint64_t bucket, std::uint16_t tag) noexcept {
+    std::uint64_t x = (bucket << 16 | tag) * 0x9e3779b97f4a7c15ULL;
+    x ^= x >> 32;
+    return x * 0xd6e8feb86659fd93ULL;
+  }
+  [[nodiscard]] std::uint64_t identity_of(std::uint64_t hash) const noexcept {
+    return identity(bucket_index(hash), slot::tag_of_hash(hash));
+  }
   [[nodiscard]] std::uint64_t hash_of(const Entry& entry) const noexcept {
     return local_hash(entry.key(), seed + entry.view() * 0x9e3779b97f4a7c15ULL);
   }
@@ -155,7 +181,7 @@ struct Core {
   [[nodiscard]] Result<void> resize(std::uint64_t capacity_bytes) noexcept;
   void set_limits(std::uint64_t capacity_bytes) noexcept;
 
-  static constexpr std::size_t views_per_chunk = 64;
+  static constexpr std::size_t views_per_chunk = 16;
   using ViewChunk = std::array<ViewPart, views_per_chunk>;
   static constexpr std::uint64_t malloc_overhead = 16;
 
@@ -163,6 +189,7 @@ struct Core {
   std::uint64_t seed = 0;
   std::uint64_t bucket_count = 0;
   std::atomic<std::uint64_t> max_entry_bytes{0};
+  std::uint64_t retire_count_max = 64;
   std::atomic<std::uint64_t> retire_bytes{0};  // reclaim when so much more is retired than the last scan left behind
   Pages bucket_pages;
   Bucket* buckets = nullptr;
@@ -172,16 +199,19 @@ struct Core {
   Budget budget;
   Eviction eviction;
   Profile profile;
-  alignas(64) std::atomic<Entry*> retired{nullptr};
+  struct alignas(64) RetiredStripe {
+    std::atomic<Entry*> head{nullptr};
+  };
+  std::array<RetiredStripe, stripes> retired;
   std::atomic<std::uint64_t> left_bytes{0};  // retired, and pinned at the last scan
   std::atomic<std::uint64_t> left_count{0};
-  alignas(64) Counters counters;
+  mutable std::array<Counters, stripes> counters;
   Core* next_abandoned = nullptr;
 };
 
 inline void Op::retire(std::uint64_t address) const noexcept {
   Entry* entry = Access::at(address);
-  core_.budget.release_object();
+  core_.release_object();
   core_.retire(entry);
 }
 inline Op::~Op() {

@@ -16,10 +16,13 @@ constexpr unsigned lru_refreshes = 32;  // times in a turnover that a hit renews
 
 // Bounds of work.
 constexpr unsigned hand_steps_max = 96;
-constexpr unsigned pops_max = 64;  // positions of the small queue that turn out to mean nothing
+constexpr std::uint64_t entry_ahead = 128;  // where the cold part of a small entry is, more or less
+constexpr unsigned pops_max = 64;           // positions of the small queue that turn out to mean nothing
 constexpr std::uint64_t coldest_buckets = 256;
 constexpr unsigned quota_buckets = 64;
 constexpr unsigned quota_evictions = 64;
+constexpr std::uint64_t sweep_interval = 4;  // stores
+constexpr unsigned sweep_patience = 4;
 constexpr unsigned sweep_more = 16;  // slots looked at by one store while void entries are found
 
 [[nodiscard]] bool old_enough(std::uint32_t age, std::uint64_t mean_age) noexcept {
@@ -68,15 +71,20 @@ void Eviction::count(QueueOf queue, std::uint64_t weight) noexcept {
   (queue == QueueOf::small ? small_ : main_).fetch_add(weight, std::memory_order_relaxed);
 }
 
-void Eviction::missed(std::uint64_t hash) noexcept {
-  sketch_.add(hash);
-  if (policy_ == Policy::adaptive && shadows_.wants(hash)) shadows_.offer(hash);
+void Eviction::missed(std::uint64_t identity) noexcept {
+  if (policy_ == Policy::lru) return;
+  sketch_.add(identity);
+  if (shadows_.wants(identity)) shadows_.offer(identity);
 }
 
-void Eviction::used(const Core& core, std::uint64_t bucket, const detail::Match& match, std::uint64_t hash) noexcept {
+std::uint64_t Eviction::entries(const Core& core) const noexcept {
+  return core.budget.objects_limited() ? core.budget.objects() : entries_.load(std::memory_order_relaxed);
+}
+
+void Eviction::used(const Core& core, std::uint64_t bucket, const detail::Match& match) noexcept {
   if (policy_ == Policy::lru) {
     Stamp& stamp = stamp_at(bucket, match.slot);
-    if (age_of(stamp.load(std::memory_order_relaxed)) > core.budget.objects() / lru_refreshes) {
+    if (age_of(stamp.load(std::memory_order_relaxed)) > entries(core) / lru_refreshes) {
       stamp.store(now(), std::memory_order_relaxed);
     }
     return;
@@ -84,7 +92,7 @@ void Eviction::used(const Core& core, std::uint64_t bucket, const detail::Match&
   const std::uint8_t uses = Access::freq(*match.entry);
   if (uses >= Access::freq_limit(*match.entry)) return;
   Access::set_freq(*match.entry, static_cast<std::uint8_t>(uses + 1));
-  missed(hash);  // counted alike: the sketch and the shadows see what was asked for
+  missed(Core::identity(bucket, slot::tag(match.word)));  // counted alike: the sketch and the shadows see what was asked for
 }
 
 void Eviction::counted(const Core& core, Entry& entry, const Newcomer& newcomer) noexcept {
@@ -112,7 +120,7 @@ void Eviction::to_main(Core& core, const Held& held) noexcept {
   count(QueueOf::small, 0 - weighs);
   count(QueueOf::main, weighs);
   stamp_at(held.index, held.slot).store(now(), std::memory_order_relaxed);
-  Counters::one(core.counters.promoted);
+  Counters::one(core.counter().promoted);
 }
 
 /// Publishes a hazard on what is in the slot. False: nothing.
@@ -129,15 +137,18 @@ bool Eviction::hold(Work& work, detail::HazardSlot& hazard, std::uint64_t index,
 }
 
 bool Eviction::drop(Work& work, const Held& held, bool is_void) noexcept {
-  if (!BucketKernel::unlink(*held.bucket, held.slot, held.word, Access::seq(*held.entry))) return false;
   Core& core = work.core;
+  const bool main = Access::queue(*held.entry).load(std::memory_order_relaxed) == QueueOf::main;
+  const std::uint32_t aged = age(held.index, held.slot);
+  if (!core.unlink(held.index, {held.entry, held.word, held.slot})) return false;
+  ++work.dropped;
   if (is_void) {
     ++work.freed;
-  } else if (Access::queue(*held.entry).load(std::memory_order_relaxed) == QueueOf::main) {
-    met(age(held.index, held.slot));
-    Counters::one(core.counters.demoted);
+  } else if (main) {
+    met(aged);
+    Counters::one(core.counter().demoted);
   }
-  core.unlinked(Access::at(slot::address(held.word)), is_void ? core.counters.expirations : core.counters.evictions);
+  core.unlinked(Access::at(slot::address(held.word)), is_void ? core.counter().expirations : core.counter().evictions);
   return true;
 }
 
@@ -166,7 +177,7 @@ Eviction::Held Eviction::turn_hand(Work& work) noexcept {
   unsigned passed = 0;
   unsigned reinserted = 0;
   for (unsigned n = 0; n < hand_steps_max; ++n) {
-    Place here = oldest_of(core, hand_.fetch_add(1, std::memory_order_relaxed) % core.bucket_count);
+    Place here = oldest_of(hand_.fetch_add(1, std::memory_order_relaxed) % core.bucket_count);
     if (!here.any || !old_enough(here.age, mean_age_.load(std::memory_order_relaxed))) {
       if (here.any && (!oldest.any || here.age > oldest.age)) oldest = here;
       if (++passed < hand_buckets || !oldest.any) continue;
@@ -194,21 +205,27 @@ Eviction::Held Eviction::turn_hand(Work& work) noexcept {
   return {};
 }
 
-policy::Rival Eviction::rival(const Core& core, const Held& held) const noexcept {
-  return {core.hash_of(*held.entry), age(held.index, held.slot)};
+policy::Rival Eviction::rival(const Held& held) const noexcept {
+  return {Core::identity(held.index, slot::tag(held.word)), age(held.index, held.slot)};
 }
 
 /// The entry of the main queue, by the stamps, that has been longest in a bucket.
-Eviction::Place Eviction::oldest_of(const Core& core, std::uint64_t index) const noexcept {
-  Place oldest;
-  const Bucket& bucket = core.buckets[index];
-  for (unsigned i = 0; i < words_per_bucket; i = next_slot(i)) {
-    const std::uint32_t came = stamp(index, i);
-    if ((came & small_bit) != 0 || !slot::taken(bucket.slot(i).load(StdSync::relaxed))) continue;
-    const std::uint32_t age = age_of(came);
-    if (!oldest.any || age > oldest.age) oldest = {index, i, age, true};
+Eviction::Place Eviction::oldest_of(std::uint64_t index) const noexcept {
+  // Branchless over the stamps' two lines; nothing else is read.
+  const std::uint32_t at = now();
+  const Stamp* stamps = stamps_ + index * words_per_bucket;
+  std::int32_t ages[words_per_bucket];
+  for (unsigned i = 0; i < words_per_bucket; ++i) {
+    const std::uint32_t came = stamps[i].load(std::memory_order_relaxed);
+    const auto age = static_cast<std::int32_t>((at - came) & tick_mask);
+    ages[i] = (came & small_bit) != 0 || came == 0 ? -1 : age;
   }
-  return oldest;
+  std::int32_t most = -1;
+  for (const std::int32_t age : ages) most = std::max(most, age);
+  if (most < 0) return {};
+  unsigned slot = 0;
+  while (ages[slot] != most) ++slot;
+  return {index, slot, static_cast<std::uint32_t>(most), true};
 }
 
 void Eviction::met(std::uint32_t age) noexcept {
@@ -258,10 +275,10 @@ bool Eviction::evict_one(Work& work, const Newcomer& newcomer) noexcept {
       }
       const std::uint8_t uses = Access::freq(*candidate.entry);
       const std::uint32_t came = stamp(candidate.index, candidate.slot);
-      const std::uint64_t hash = core.hash_of(*candidate.entry);
+      const std::uint64_t identity = Core::identity(candidate.index, slot::tag(candidate.word));
       bool better = false;
       if (victim) {
-        better = policy::replaces(sketch_, {hash, age_of(came)}, uses > 0, rival(core, victim));
+        better = policy::replaces(sketch_, {identity, age_of(came)}, uses > 0, rival(victim));
       }
       if (better) {
         drop(work, victim, false);
@@ -274,7 +291,7 @@ bool Eviction::evict_one(Work& work, const Newcomer& newcomer) noexcept {
         small_queue_.push(position);
         continue;
       }
-      ghost_.record(hash, came & tick_mask, now());
+      ghost_.record(identity, came & tick_mask, now());
       drop(work, candidate, false);
       return true;
     }
@@ -284,10 +301,28 @@ bool Eviction::evict_one(Work& work, const Newcomer& newcomer) noexcept {
   return true;
 }
 
-/// Looks at a slot or a few: so void entries go although nobody asks for them, in the time of as many stores as there are slots;
-/// and what was lost from the small queue is found.
+void Eviction::look_ahead(const Core& core) const noexcept {
+  const auto in_table = [&](std::uint32_t position) noexcept { return position / words_per_bucket < core.bucket_count; };
+  if (const std::uint32_t later = small_queue_.peek(2); in_table(later)) {
+    __builtin_prefetch(&core.buckets[later / words_per_bucket].words[later % words_per_bucket]);
+    __builtin_prefetch(stamps_ + later);
+  }
+  if (const std::uint32_t next = small_queue_.peek(1); in_table(next)) {
+    const std::uint64_t word =
+        core.buckets[next / words_per_bucket].words[next % words_per_bucket].load(std::memory_order_relaxed);
+    if (!slot::taken(word)) return;
+    __builtin_prefetch(Access::at(slot::address(word)));
+    __builtin_prefetch(Access::at(slot::address(word) + entry_ahead));
+    sketch_.prefetch(Core::identity(next / words_per_bucket, slot::tag(word)));
+  }
+}
+
+/// Looks at a slot or a few: so void entries go although nobody asks for them, in the time of four stores a slot; sooner where
+/// there are many; and what was lost from the small queue is found.
 void Eviction::sweep(Work& work) noexcept {
   const std::uint64_t slots = work.core.bucket_count * words_per_bucket;
+  unsigned patience = voids_near_.load(std::memory_order_relaxed) ? sweep_patience : 1;  // live ones to look at
+  const unsigned freed_before = work.freed;
   for (unsigned n = 0; n < sweep_more; ++n) {
     const std::uint64_t at = sweep_.fetch_add(1, std::memory_order_relaxed) % slots;
     const std::uint64_t ahead = (at + 1) % slots;
@@ -304,21 +339,25 @@ void Eviction::sweep(Work& work) noexcept {
     if (!work.core.is_void(*held.entry, work.now_ms)) {
       // An entry of the small queue whose cell was lost.
       if (Access::queue(*held.entry).load(std::memory_order_relaxed) == QueueOf::small &&
-          age(held.index, held.slot) > 2 * work.core.budget.objects()) {
+          age(held.index, held.slot) > 2 * entries(work.core)) {
         to_main(work.core, held);
       }
-      break;
+      if (--patience == 0) break;
+      continue;
     }
     drop(work, held, true);
   }
+  const bool found = work.freed != freed_before;
+  if (found != voids_near_.load(std::memory_order_relaxed)) voids_near_.store(found, std::memory_order_relaxed);
+  work.freed = freed_before;
   work.op.unprotect();
 }
 
 /// A fill that would drive out more than the small queue holds has to be asked for more often than what it drives out.
-bool Eviction::earns(Work& work, std::uint64_t hash) noexcept {
+bool Eviction::earns(Work& work, std::uint64_t identity) noexcept {
   const Held victim = turn_hand(work);
   if (!victim) return work.freed != 0;
-  const bool more = sketch_.estimate(hash) > sketch_.estimate(work.core.hash_of(*victim.entry));
+  const bool more = sketch_.estimate(identity) > sketch_.estimate(rival(victim).hash);
   if (more) drop(work, victim, false);
   return more;
 }
@@ -352,13 +391,18 @@ Room Eviction::make_room(Core& core, Op& op, std::uint64_t bytes, Newcomer& newc
   const bool adaptive = policy_ == Policy::adaptive;
   const std::uint64_t weighs = weight(core, bytes);
   if (newcomer.fresh) {
-    tick_.fetch_add(1, std::memory_order_relaxed);
-    sweep(work);
-    if (adaptive) shadows_.drain(sketch_);
+    const std::uint64_t tick = tick_.fetch_add(1, std::memory_order_relaxed);
+    if (tick % sweep_interval == 0 || voids_near_.load(std::memory_order_relaxed)) sweep(work);
+    if (tick % 64 == 0) entries_.store(budget.objects(), std::memory_order_relaxed);
+    if (adaptive) {
+      ghost_.prefetch(newcomer.identity);
+      look_ahead(core);
+      shadows_.drain(sketch_);
+    }
   }
   bool object = false;
   const auto fits = [&]() noexcept {
-    if (!object) object = budget.reserve_object();
+    if (!object) object = budget.reserve_object(thread_index());
     if (!object || budget.live() + bytes > live_max_.load(std::memory_order_relaxed)) return false;
     if (budget.reserve(bytes)) return true;
     return core.reclaim() && budget.reserve(bytes);  // enough is unlinked, but not freed yet
@@ -367,7 +411,7 @@ Room Eviction::make_room(Core& core, Op& op, std::uint64_t bytes, Newcomer& newc
     op.unprotect();
     detail::clear(op.key_hazard());
     if (room != Room::made) {
-      if (object) budget.release_object();
+      if (object) core.release_object();
       given_up(newcomer);
     }
     return room;
@@ -394,13 +438,13 @@ Room Eviction::make_room(Core& core, Op& op, std::uint64_t bytes, Newcomer& newc
   const bool has_to_earn = newcomer.has_to_earn && newcomer.fresh && weighs > 1 && weighs > weight_max(core) / 64;
   if (newcomer.fresh && adaptive) {
     newcomer.queue = QueueOf::small;
-    const auto came = ghost_.age(newcomer.hash, now());
+    const auto came = ghost_.age(newcomer.identity, now());
     if (came) {
       const Held victim = turn_hand(work);
-      if (victim && policy::returns(sketch_, {newcomer.hash, *came}, rival(core, victim), budget.objects())) {
+      if (victim && policy::returns(sketch_, {newcomer.identity, *came}, rival(victim), entries(core))) {
         drop(work, victim, false);
         newcomer.queue = QueueOf::main;
-        Counters::one(core.counters.promoted);
+        Counters::one(core.counter().promoted);
       }
     }
   }
@@ -412,17 +456,17 @@ Room Eviction::make_room(Core& core, Op& op, std::uint64_t bytes, Newcomer& newc
   std::uint64_t idle = 0;
   for (std::uint64_t n = 0; n <= evictions_max && idle <= idle_max; ++n) {
     if (fits()) return done(Room::made);
-    const std::uint64_t before = budget.objects();
     work.freed = 0;
+    work.dropped = 0;
     if (has_to_earn) {
-      if (!earns(work, newcomer.hash)) return done(Room::not_hot);
+      if (!earns(work, newcomer.identity)) return done(Room::not_hot);
     } else {
       if (!evict_one(work, newcomer)) {
-        ghost_.record(newcomer.hash, now(), now());
+        ghost_.record(newcomer.identity, now(), now());
         return done(Room::not_hot);
       }
     }
-    if (budget.objects() >= before && work.freed == 0) ++idle;
+    if (work.dropped == 0) ++idle;
     if (core.reclaim_due()) core.reclaim();
   }
   return done(fits() ? Room::made : Room::none);
@@ -455,11 +499,11 @@ Room Eviction::make_slot(Core& core, Op& op, std::uint64_t index, const Newcomer
     if (policy_ == Policy::adaptive && main && newcomer.has_to_earn && !displaces(core, held, newcomer)) {
       const std::uint8_t uses = Access::freq(*held.entry);
       if (uses > 0) Access::set_freq(*held.entry, static_cast<std::uint8_t>(uses - 1));
-      ghost_.record(newcomer.hash, now(), now());
+      ghost_.record(newcomer.identity, now(), now());
       room = Room::not_hot;
     } else {
-      if (!main) ghost_.record(core.hash_of(*held.entry), stamp(index, worst) & tick_mask, now());
-      if (drop(work, held, false)) Counters::one(core.counters.crowded_out);
+      if (!main) ghost_.record(rival(held).hash, stamp(index, worst) & tick_mask, now());
+      if (drop(work, held, false)) Counters::one(core.counter().crowded_out);
     }
   }
   op.unprotect();
@@ -467,10 +511,10 @@ Room Eviction::make_slot(Core& core, Op& op, std::uint64_t index, const Newcomer
 }
 
 bool Eviction::displaces(const Core& core, const Held& held, const Newcomer& newcomer) const noexcept {
-  const policy::Rival victim = rival(core, held);
-  const auto came = ghost_.age(newcomer.hash, now());
-  return (came && policy::returns(sketch_, {newcomer.hash, *came}, victim, core.budget.objects())) ||
-         policy::replaces(sketch_, {newcomer.hash, 0}, false, victim);
+  const policy::Rival victim = rival(held);
+  const auto came = ghost_.age(newcomer.identity, now());
+  return (came && policy::returns(sketch_, {newcomer.identity, *came}, victim, entries(core))) ||
+         policy::replaces(sketch_, {newcomer.identity, 0}, false, victim);
 }
 
 void Eviction::shrink(Core& core, Op& op) noexcept {
@@ -478,10 +522,10 @@ void Eviction::shrink(Core& core, Op& op) noexcept {
   const Newcomer nobody;
   std::uint64_t idle = 0;
   while (core.budget.live() > live_max_.load(std::memory_order_relaxed) && idle <= 64 + core.bucket_count) {
-    const std::uint64_t before = core.budget.objects();
     work.freed = 0;
+    work.dropped = 0;
     static_cast<void>(evict_one(work, nobody));
-    idle = core.budget.objects() >= before && work.freed == 0 ? idle + 1 : 0;
+    idle = work.dropped == 0 ? idle + 1 : 0;
     if (core.reclaim_due()) core.reclaim();
   }
   op.unprotect();

@@ -28,7 +28,7 @@ enum class Room : std::uint8_t { made, not_hot, none };
 
 /// What is about to be stored.
 struct Newcomer {
-  std::uint64_t hash = 0;
+  std::uint64_t identity = 0;  ///< Core::identity()
   std::uint16_t view = 0;
   bool fresh = true;              ///< the key is not there
   bool has_to_earn = false;       ///< a fill: may be refused when it is so large that many others would have to go
@@ -66,8 +66,8 @@ class Eviction {
   void set_limit(std::uint64_t live_max) noexcept { live_max_.store(live_max, std::memory_order_relaxed); }
 
   // What reads tell.
-  void missed(std::uint64_t hash) noexcept;
-  void used(const Core& core, std::uint64_t bucket, const detail::Match& match, std::uint64_t hash) noexcept;
+  void missed(std::uint64_t identity) noexcept;
+  void used(const Core& core, std::uint64_t bucket, const detail::Match& match) noexcept;
 
   /// Reserves `bytes` and one object in the budget, evicting in bounded work. On anything but `made` nothing is reserved.
   [[nodiscard]] Room make_room(Core& core, Op& op, std::uint64_t bytes, Newcomer& newcomer) noexcept;
@@ -81,6 +81,10 @@ class Eviction {
   void given_up(const Newcomer& newcomer) noexcept { count(newcomer.queue, 0 - newcomer.weight); }
   void linked(std::uint64_t bucket, unsigned slot, const Newcomer& newcomer, bool replaced) noexcept;
   void left(const Core& core, const Entry& entry) noexcept;
+  /// Around the unlinking of what lies there: before, so that the stamp is not taken off a later entry; and when it failed.
+  void leaving(std::uint64_t bucket, unsigned slot) noexcept { stamp_at(bucket, slot).store(absent, std::memory_order_relaxed); }
+  void prefetch(std::uint64_t bucket, unsigned home) const noexcept { __builtin_prefetch(&stamp_at(bucket, home), 1); }
+  void stays(std::uint64_t bucket, unsigned slot) noexcept { stamp_at(bucket, slot).store(now(), std::memory_order_relaxed); }
 
   /// Evicts until the budget fits its capacity, or nothing more goes.
   void shrink(Core& core, Op& op) noexcept;
@@ -116,11 +120,13 @@ class Eviction {
     Core& core;
     Op& op;
     std::int64_t now_ms;
-    unsigned freed = 0;  // void entries that went on the way
+    unsigned freed = 0;    // void entries that went on the way
+    unsigned dropped = 0;  // all that went
   };
 
-  // A stamp: in the small queue:1 | tick:31.
+  // A stamp: in the small queue, or nowhere:1 | tick + 1:31. 0 was never used.
   static constexpr std::uint32_t small_bit = 1U << 31;
+  static constexpr std::uint32_t absent = small_bit;
   static constexpr std::uint32_t tick_mask = small_bit - 1;
   using Stamp = std::atomic<std::uint32_t>;
   [[nodiscard]] Stamp& stamp_at(std::uint64_t bucket, unsigned slot) const noexcept {
@@ -130,7 +136,7 @@ class Eviction {
     return stamp_at(bucket, slot).load(std::memory_order_relaxed);
   }
   [[nodiscard]] std::uint32_t now() const noexcept {
-    return static_cast<std::uint32_t>(tick_.load(std::memory_order_relaxed)) & tick_mask;
+    return (static_cast<std::uint32_t>(tick_.load(std::memory_order_relaxed)) + 1) & tick_mask;
   }
   [[nodiscard]] std::uint32_t age_of(std::uint32_t stamp) const noexcept { return (now() - stamp) & tick_mask; }
 
@@ -145,15 +151,19 @@ class Eviction {
   bool drop(Work& work, const Held& held, bool is_void) noexcept;
   void to_main(Core& core, const Held& held) noexcept;
   [[nodiscard]] Held turn_hand(Work& work) noexcept;
-  [[nodiscard]] policy::Rival rival(const Core& core, const Held& held) const noexcept;
-  [[nodiscard]] Place oldest_of(const Core& core, std::uint64_t index) const noexcept;
+  [[nodiscard]] policy::Rival rival(const Held& held) const noexcept;
+  [[nodiscard]] Place oldest_of(std::uint64_t index) const noexcept;
+  /// The number of entries, or nearly.
+  [[nodiscard]] std::uint64_t entries(const Core& core) const noexcept;
   void met(std::uint32_t age) noexcept;
   /// False: the newcomer itself would be the next to go.
   [[nodiscard]] bool evict_one(Work& work, const Newcomer& newcomer) noexcept;
+  /// Has the lines under way that the next evictions will read, the later ones' slots and the next one's entry.
+  void look_ahead(const Core& core) const noexcept;
   void sweep(Work& work) noexcept;
   [[nodiscard]] bool evict_of_view(Work& work, std::uint16_t view) noexcept;
   [[nodiscard]] bool displaces(const Core& core, const Held& held, const Newcomer& newcomer) const noexcept;
-  [[nodiscard]] bool earns(Work& work, std::uint64_t hash) noexcept;
+  [[nodiscard]] bool earns(Work& work, std::uint64_t identity) noexcept;
 
   Policy policy_ = Policy::adaptive;
   Sketch sketch_;
@@ -163,6 +173,7 @@ class Eviction {
   Pages stamp_pages_;
   Stamp* stamps_ = nullptr;
   std::atomic<std::uint64_t> live_max_{0};
+  std::atomic<std::uint64_t> entries_{0};            // a little old
   alignas(64) std::atomic<std::uint64_t> tick_{0};   // stores of new keys
   alignas(64) std::atomic<std::uint64_t> small_{0};  // the queues' weights, with those of newcomers under way
   std::atomic<std::uint64_t> main_{0};
@@ -171,6 +182,7 @@ class Eviction {
   std::atomic<std::uint64_t> mean_age_{0};  // of what the hand met, in 1/64 ticks
   std::atomic<std::uint64_t> sweep_{0};
   std::atomic<std::uint64_t> quota_hand_{0};
+  std::atomic<bool> voids_near_{false};  // the last sweep met some
 };
 
 }  // namespace tiercache::l1

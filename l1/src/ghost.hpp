@@ -32,6 +32,8 @@ class Ghost {
   }
   [[nodiscard]] std::uint64_t table_bytes() const noexcept { return buckets_ * ways * sizeof(std::uint32_t); }
 
+  void prefetch(std::uint64_t hash) const noexcept { __builtin_prefetch(at(hash).bucket); }
+
   /// The key that came at `stamp` left without a hit. `tick`: now.
   void record(std::uint64_t hash, std::uint32_t stamp, std::uint32_t tick) noexcept {
     const unsigned shift = shift_.load(std::memory_order_relaxed);

@@ -18,7 +18,7 @@ class Probation {
  public:
   /// Memory: 2 to 4 bytes an expected entry; the queue never has more than 0.4 of all. False: no memory.
   [[nodiscard]] bool create(std::uint64_t expected_entries) noexcept {
-    size_ = std::bit_ceil(std::max<std::uint64_t>(expected_entries / 2, 64));
+    size_ = std::bit_ceil(std::max<std::uint64_t>(expected_entries / 2, 16));
     cells_.reset(new (std::nothrow) std::atomic<std::uint32_t>[size_]());
     return cells_ != nullptr;
   }
@@ -43,6 +43,11 @@ class Probation {
       return true;
     }
     return false;
+  }
+
+  /// What pop() may give after so many others; ~0: nothing is known.
+  [[nodiscard]] std::uint32_t peek(std::uint64_t ahead) const noexcept {
+    return cells_[(head_.load(std::memory_order_relaxed) + ahead) & (size_ - 1)].load(std::memory_order_relaxed) - 1;
   }
 
  private:

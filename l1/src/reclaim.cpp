@@ -10,10 +10,10 @@
 namespace tiercache::l1 {
 
 namespace {
-constexpr std::uint64_t retire_count_max = 64;
 /// Cores of tables that ended while entries were pinned.
 std::atomic<Core*> abandoned{nullptr};
 
+using Retired = RetiredStack<StdSync, Entry>;
 using Abandoned = RetiredStack<StdSync, Core>;
 
 void push_abandoned(Core* core) noexcept {
@@ -42,8 +42,8 @@ void* Core::external_memory(const Entry& entry) const noexcept {
   return Access::at(address);
 }
 
-void Core::push_retired(Entry* first, Entry* last) noexcept {
-  RetiredStack<StdSync, Entry>::push(retired, first, last, [](Entry& entry, Entry* next) { Access::set_next(entry, next); });
+void Core::push_retired(std::atomic<Entry*>& stack, Entry* first, Entry* last) noexcept {
+  Retired::push(stack, first, last, [](Entry& entry, Entry* next) { Access::set_next(entry, next); });
 }
 
 void Core::retire(Entry* entry) noexcept {
@@ -51,12 +51,12 @@ void Core::retire(Entry* entry) noexcept {
   count_for_view(*entry, ~std::uint64_t{0});
   detail::Hazards::mark_retired(Access::flags(*entry), Access::flag_retired);
   budget.retire(cost(*entry));
-  push_retired(entry, entry);
+  push_retired(retired[thread_index() % stripes].head, entry, entry);
 }
 
 void Core::unlinked(Entry* entry, std::atomic<std::uint64_t>& counter) noexcept {
   Counters::one(counter);
-  budget.release_object();
+  release_object();
   retire(entry);
 }
 
@@ -68,35 +68,44 @@ bool Core::reclaim_due() const noexcept {
 }
 
 bool Core::reclaim() noexcept {
-  // The whole stack at once: a thread that is stopped in here keeps what it took, which is about one threshold's worth.
-  Entry* list = RetiredStack<StdSync, Entry>::take(retired);
-  if (list == nullptr) return false;
+  // The whole stacks at once: a thread that is stopped in here keeps what it took, which is about one threshold's worth.
+  std::array<Entry*, stripes> lists{};
+  bool any = false;
+  for (std::size_t i = 0; i < stripes; ++i) {
+    if (retired[i].head.load(std::memory_order_relaxed) == nullptr) continue;
+    lists[i] = Retired::take(retired[i].head);
+    any = any || lists[i] != nullptr;
+  }
+  if (!any) return false;
   detail::HazardScan hazards;
   const bool scanned = StdSync::heavy_barrier() && hazards.collect();
-  bool freed = false;
   Entry* kept = nullptr;
   Entry* kept_last = nullptr;
-  while (list != nullptr) {
-    Entry* entry = list;
-    list = Access::next(*entry);
-    const std::uint64_t bytes = cost(*entry);
-    if (!scanned || hazards.holds(entry)) {
-      Access::set_next(*entry, kept);
-      kept = entry;
-      if (kept_last == nullptr) kept_last = entry;
-      continue;
+  std::uint64_t freed_bytes = 0;
+  std::uint64_t freed = 0;
+  for (Entry* list : lists) {
+    while (list != nullptr) {
+      Entry* entry = list;
+      list = Access::next(*entry);
+      if (!scanned || hazards.holds(entry)) {
+        Access::set_next(*entry, kept);
+        kept = entry;
+        if (kept_last == nullptr) kept_last = entry;
+        continue;
+      }
+      freed_bytes += cost(*entry);
+      ++freed;
+      ops(entry->view())->destroy(const_cast<void*>(entry->value()));
+      free_memory(entry);
     }
-    ops(entry->view())->destroy(const_cast<void*>(entry->value()));
-    free_memory(entry);
-    budget.release_retired(bytes);
-    freed = true;
   }
+  if (freed != 0) budget.release_retired(freed_bytes, freed);
   // All that is retired now counts as looked at: what is pinned, and what other threads have taken. A thread that is stopped with
   // its batch must not make every later call scan.
   left_bytes.store(budget.retired(), std::memory_order_relaxed);
   left_count.store(budget.retired_count(), std::memory_order_relaxed);
-  if (kept != nullptr) push_retired(kept, kept_last);
-  return freed;
+  if (kept != nullptr) push_retired(retired[thread_index() % stripes].head, kept, kept_last);
+  return freed != 0;
 }
 
 void Core::abandon(Core* core) noexcept {
@@ -106,8 +115,9 @@ void Core::abandon(Core* core) noexcept {
       const std::uint64_t word = slot_word.load(std::memory_order_acquire);
       if (!slot::taken(word)) continue;
       slot_word.store(slot::empty(0), std::memory_order_relaxed);
-      core->budget.release_object();
+      core->release_object();
       core->retire(Access::at(slot::address(word)));
+      if (core->reclaim_due()) core->reclaim();
     }
   }
   push_abandoned(core);

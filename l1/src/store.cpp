@@ -155,37 +155,39 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
         Op op(*this, own->hazards);
         static_cast<void>(BucketKernel::settled(bucket, op));
       }
-      Counters::one(counters.refused_fence);
+      Counters::one(counter().refused_fence);
       return PutStatus::fenced;
     }
   }
   const TypeOps& type = *ops(view);
   if (key.size() > max_key_bytes) {
-    Counters::one(counters.refused_too_large);
+    Counters::one(counter().refused_too_large);
     return PutStatus::too_large;
   }
   Sizes s = sizes(type, key, value);
   if (s.cost > max_entry_bytes) {
-    Counters::one(counters.refused_too_large);
+    Counters::one(counter().refused_too_large);
     return PutStatus::too_large;
   }
   detail::Record* record = detail::this_record();
   if (record == nullptr) {
-    Counters::one(counters.refused_no_room);
+    Counters::one(counter().refused_no_room);
     return PutStatus::no_room;
   }
 
   Op op(*this, record->hazards);
   Newcomer newcomer;
-  newcomer.hash = hash;
+  newcomer.identity = identity_of(hash);
   newcomer.has_to_earn = ticket != nullptr;
   const Entry* present = detail::locate(bucket, home(hash), view, key, hash, op.key_hazard()).entry;
   if (expectation.when != When::always && !expectation.met(*this, present, meta.generation, options.now_ms())) {
-    Counters::one(counters.unmatched);
+    Counters::one(counter().unmatched);
     return PutStatus::unmatched;
   }
   newcomer.view = view;
+  eviction.prefetch(bucket_index(hash), home(hash));
   if (present != nullptr) {
+    Access::prefetch_cold(*present);  // link() will read its sequence
     newcomer.fresh = false;
     newcomer.queue = Access::queue(*present).load(std::memory_order_relaxed);
     if (newcomer.queue == QueueOf::none) newcomer.queue = QueueOf::main;
@@ -194,14 +196,14 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
   detail::clear(op.key_hazard());
   switch (eviction.make_room(*this, op, s.cost, newcomer)) {
     case Room::made: break;
-    case Room::not_hot: Counters::one(counters.not_promoted); return PutStatus::not_hot;
-    case Room::none: Counters::one(counters.refused_no_room); return PutStatus::no_room;
+    case Room::not_hot: Counters::one(counter().not_promoted); return PutStatus::not_hot;
+    case Room::none: Counters::one(counter().refused_no_room); return PutStatus::no_room;
   }
   Entry* entry = allocate(s, type);
   if (entry == nullptr) {
-    budget.release_object();
+    release_object();
     eviction.given_up(newcomer);
-    Counters::one(counters.refused_no_room);
+    Counters::one(counter().refused_no_room);
     return PutStatus::no_room;
   }
 
@@ -223,7 +225,7 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
   }
   const PutStatus status = link(bucket, view, key, hash, entry, expectation, newcomer, *record, op);
   if (status == PutStatus::stored) {
-    Counters::one(counters.inserts);
+    Counters::one(counter().inserts);
     profile.stored(hash, s.cost);
     if (pinned != nullptr) {
       detail::take_pin(*record);
@@ -241,10 +243,10 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
   type.destroy(bytes + s.value_offset);
   free_memory(entry);
   budget.release(s.cost);
-  budget.release_object();
-  Counters::one(status == PutStatus::fenced      ? counters.refused_fence
-                : status == PutStatus::unmatched ? counters.unmatched
-                                                 : counters.not_promoted);
+  release_object();
+  Counters::one(status == PutStatus::fenced      ? counter().refused_fence
+                : status == PutStatus::unmatched ? counter().unmatched
+                                                 : counter().not_promoted);
   return status;
 }
 

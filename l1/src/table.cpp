@@ -67,6 +67,7 @@ bool Core::allocate_tables() noexcept {
   }
   buckets = reinterpret_cast<Bucket*>(bucket_pages.data());  // zeroes are empty slots and a settled control word
   budget.open(options.capacity_bytes, options.capacity_objects);
+  retire_count_max = std::clamp<std::uint64_t>(expected / 100, 16, 256);
   budget.charge_fixed(sizeof(Table) + sizeof(Core) + bucket_count * (sizeof(Bucket) + Eviction::stamps_bytes) +
                       arena.table_bytes() + eviction.table_bytes());
   if (options.profile) {
@@ -107,6 +108,13 @@ Result<ViewId> Core::add_view(const TypeOps* type) {
   return static_cast<ViewId>(id);
 }
 
+bool Core::unlink(std::uint64_t index, const detail::Match& match) noexcept {
+  eviction.leaving(index, match.slot);
+  if (BucketKernel::unlink(buckets[index], match.slot, match.word, Access::seq(*match.entry))) return true;
+  eviction.stays(index, match.slot);
+  return false;
+}
+
 Core::ViewPart& Core::part(ViewId view) const noexcept {
   // Whoever uses a view was handed its id after the stores; entries of it are published by the slot.
   return (*views[view / views_per_chunk].load(std::memory_order_acquire))[view % views_per_chunk];
@@ -115,9 +123,10 @@ const TypeOps* Core::ops(ViewId view) const noexcept { return part(view).ops.loa
 
 void Core::count_for_view(const Entry& entry, std::uint64_t sign) noexcept {
   ViewPart& of = part(entry.view());
-  of.bytes.fetch_add(sign * cost(entry), std::memory_order_relaxed);
+  if (of.quota.load(std::memory_order_relaxed) != 0) of.bytes.fetch_add(sign * cost(entry), std::memory_order_relaxed);
   const std::uint64_t heap = Access::has_heap_charge(entry) ? Access::heap_charge(entry) : 0;
-  budget.count_payload(sign * (entry.key().size() + of.ops.load(std::memory_order_relaxed)->size + heap));
+  counter().payload.fetch_add(sign * (entry.key().size() + of.ops.load(std::memory_order_relaxed)->size + heap),
+                              std::memory_order_relaxed);
 }
 
 void Core::set_limits(std::uint64_t capacity_bytes) noexcept {
@@ -236,8 +245,8 @@ bool Table::evict(ViewId view, std::string_view key, std::uint64_t hash) noexcep
   Op op(*core_, hazards.get());
   Bucket& home = bucket(hash);
   const detail::Match match = detail::locate(home, core_->home(hash), view, key, hash, op.key_hazard());
-  if (match.entry == nullptr || !BucketKernel::unlink(home, match.slot, match.word, Access::seq(*match.entry))) return false;
-  core_->unlinked(Access::at(slot::address(match.word)), core_->counters.evictions);
+  if (match.entry == nullptr || !core_->unlink(bucket_index(hash), match)) return false;
+  core_->unlinked(Access::at(slot::address(match.word)), core_->counter().evictions);
   return true;
 }
 
@@ -266,8 +275,8 @@ bool Table::erase(ViewId view, std::string_view key, std::uint64_t hash) noexcep
     const std::uint64_t seen = BucketKernel::settled(home, op);
     const detail::Match match = detail::locate(home, core_->home(hash), view, key, hash, op.key_hazard());
     // A failure means that the entry is gone already.
-    if (match.entry != nullptr && BucketKernel::unlink(home, match.slot, match.word, Access::seq(*match.entry))) {
-      core_->unlinked(Access::at(slot::address(match.word)), core_->counters.invalidations);
+    if (match.entry != nullptr && core_->unlink(bucket_index(hash), match)) {
+      core_->unlinked(Access::at(slot::address(match.word)), core_->counter().invalidations);
       removed = true;
     }
     if (BucketKernel::bump_fence(home, seen)) return removed;
@@ -278,8 +287,8 @@ void Table::reap(std::uint64_t hash, const detail::Match& match, std::uint32_t g
   // A caller that was held up may ask under a generation older than the entry's: then the entry is not for it, but not void.
   const bool older = static_cast<std::int32_t>(generation - match.entry->generation()) > 0;
   if (!older && !match.entry->expired(now_ms)) return;
-  if (BucketKernel::unlink(bucket(hash), match.slot, match.word, Access::seq(*match.entry))) {
-    core_->unlinked(Access::at(slot::address(match.word)), core_->counters.expirations);
+  if (core_->unlink(bucket_index(hash), match)) {
+    core_->unlinked(Access::at(slot::address(match.word)), core_->counter().expirations);
   }
   if (core_->reclaim_due()) core_->reclaim();
 }
@@ -313,38 +322,36 @@ bool Table::touch(std::uint64_t hash, const detail::Match& match, std::int64_t n
     if (entry.expired(now_ms)) return false;
     Access::touch_idle(entry, now_ms);
   }
-  core_->eviction.used(*core_, bucket_index(hash), match, hash);
+  core_->eviction.used(*core_, bucket_index(hash), match);
   return true;
 }
 
 void Table::count_miss(std::uint64_t hash) noexcept {
-  core_->eviction.missed(hash);
+  core_->eviction.missed(core_->identity_of(hash));
   core_->profile.missed(hash);
 }
 
 L1Stats Table::stats() const noexcept {
-  const auto value = [](const std::atomic<std::uint64_t>& counter) { return counter.load(std::memory_order_relaxed); };
-  const Counters& c = core_->counters;
   L1Stats s;
   s.capacity_bytes = core_->budget.capacity();
   s.used_bytes = core_->budget.used();
   s.fixed_bytes = core_->budget.fixed();
   s.entries = core_->budget.objects();
   s.retired_bytes = core_->budget.retired();
-  s.inserts = value(c.inserts);
-  s.evictions = value(c.evictions);
-  s.expirations = value(c.expirations);
-  s.invalidations = value(c.invalidations);
-  s.refused_no_room = value(c.refused_no_room);
-  s.refused_too_large = value(c.refused_too_large);
-  s.refused_fence = value(c.refused_fence);
-  s.promoted = value(c.promoted);
-  s.demoted = value(c.demoted);
-  s.crowded_out = value(c.crowded_out);
-  s.payload_bytes = core_->budget.payload();
+  s.inserts = core_->sum(&Counters::inserts);
+  s.evictions = core_->sum(&Counters::evictions);
+  s.expirations = core_->sum(&Counters::expirations);
+  s.invalidations = core_->sum(&Counters::invalidations);
+  s.refused_no_room = core_->sum(&Counters::refused_no_room);
+  s.refused_too_large = core_->sum(&Counters::refused_too_large);
+  s.refused_fence = core_->sum(&Counters::refused_fence);
+  s.promoted = core_->sum(&Counters::promoted);
+  s.demoted = core_->sum(&Counters::demoted);
+  s.crowded_out = core_->sum(&Counters::crowded_out);
+  s.payload_bytes = core_->sum(&Counters::payload);
   s.small_queue_bytes = core_->options.capacity_objects == 0 ? core_->eviction.small_weight() : 0;
   s.small_queue_share = core_->eviction.small_share();
-  s.not_promoted = value(c.not_promoted);
+  s.not_promoted = core_->sum(&Counters::not_promoted);
   return s;
 }
 

@@ -59,10 +59,12 @@ Result<void> Core::validate() const {
     if (auto ok = check_bucket(*this, b, live); !ok) return ok;
   }
   Sum gone;
-  for (const Entry* entry = retired.load(); entry != nullptr; entry = Access::next(*entry)) {
-    if (!Access::retired(*entry)) return Error{Errc::internal, "retired list: an entry is not marked"};
-    if (!add(*this, *entry, gone)) return Error{Errc::internal, "retired list: granules are marked free"};
-    if (gone.count > budget.retired_count()) break;
+  for (const RetiredStripe& stripe : retired) {
+    for (const Entry* entry = stripe.head.load(); entry != nullptr; entry = Access::next(*entry)) {
+      if (!Access::retired(*entry)) return Error{Errc::internal, "retired list: an entry is not marked"};
+      if (!add(*this, *entry, gone)) return Error{Errc::internal, "retired list: granules are marked free"};
+      if (gone.count > budget.retired_count()) break;
+    }
   }
   if (gone.count != budget.retired_count()) return differs("retired entries", gone.count, budget.retired_count());
   if (gone.bytes != budget.retired()) return differs("retired bytes", gone.bytes, budget.retired());

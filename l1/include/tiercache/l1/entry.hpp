@@ -204,6 +204,8 @@ struct EntryAccess {
     return true;
   }
 
+  static void prefetch_cold(const Entry& entry) noexcept { __builtin_prefetch(&entry.cold(), 1); }
+
   // Construction and size, for the table's own source files.
   static constexpr std::size_t cold_bytes = sizeof(Entry::Cold);
   [[nodiscard]] static Entry* create(void* memory, unsigned granules) noexcept {
