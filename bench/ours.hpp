@@ -21,6 +21,9 @@ concept HasFindMany = requires(T& table, std::span<const std::string_view> keys,
   { table.find_many(l1::ViewId{}, keys, hashes, std::uint32_t{1}, std::int64_t{0}, out) } -> std::convertible_to<std::size_t>;
 };
 
+/// What one entry takes of the arena: key, value and 44 bytes, rounded up to 32. Sizes the tables.
+constexpr std::uint32_t entry_bytes = (key_bytes + sizeof(Value) + 44 + 31) / 32 * 32;
+
 /// Bytes of one entry, everything included.
 struct EntryCost {
   std::uint32_t bytes;
@@ -32,7 +35,7 @@ class Ours {
   Ours(std::size_t keys, EntryCost cost) {
     l1::Options options;
     options.capacity_bytes = keys * cost.bytes;
-    options.expected_entry_bytes = cost.bytes;
+    options.expected_entry_bytes = entry_bytes;
     auto made = l1::Table::create(options);
     if (!made) throw std::runtime_error(made.error().message);
     table_ = std::move(*made);
@@ -44,20 +47,19 @@ class Ours {
   }
   template <class F>
   void read(std::string_view key, F&& f) {
-    if (const l1::Pin pin = table_->find(view_, key, table_->hash(view_, key), 1, now_))
-      f(*static_cast<const Value*>(pin.value()));
+    if (const l1::Pin pin = table_->find(view_, key, table_->hash(view_, key), 1, now_)) f(pin.value_as<Value>(key));
   }
   template <class F>
   void visit(std::string_view key, F&& f) {
     table_->visit(view_, key, table_->hash(view_, key), 1, now_,
-                  [&](const void* value, const l1::Entry&) { f(*static_cast<const Value*>(value)); });
+                  [&](const void*, const l1::Entry& entry) { f(entry.value_as<Value>(key.size())); });
   }
   /// As a cache reads: the policy is told of misses.
   template <class F>
   void read_counted(std::string_view key, F&& f) {
     const std::uint64_t hash = table_->hash(view_, key);
     if (const l1::Pin pin = table_->find(view_, key, hash, 1, now_)) {
-      f(*static_cast<const Value*>(pin.value()));
+      f(pin.value_as<Value>(key));
     } else {
       table_->count_miss(hash);
     }
@@ -81,7 +83,7 @@ class Ours {
       }
       static_cast<void>(table.find_many(view_, keys, hashes.data(), 1, now_, pins.data()));
       for (std::size_t i = 0; i < N; ++i)
-        if (pins[i]) f(requests[i], *static_cast<const Value*>(pins[i].value()));
+        if (pins[i]) f(requests[i], pins[i].value_as<Value>(keys[i]));
     }
   }
 

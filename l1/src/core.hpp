@@ -174,9 +174,7 @@ struct Core {
   [[nodiscard]] std::uint64_t identity_of(std::uint64_t hash) const noexcept {
     return identity(bucket_index(hash), slot::tag_of_hash(hash));
   }
-  [[nodiscard]] std::uint64_t hash_of(const Entry& entry) const noexcept {
-    return local_hash(entry.key(), seed + entry.view() * 0x9e3779b97f4a7c15ULL);
-  }
+  [[nodiscard]] static std::uint64_t hash_of(const Entry& entry) noexcept { return keyed_hash(entry.key(), entry.view()); }
   [[nodiscard]] Result<void> validate() const;
   [[nodiscard]] Result<void> resize(std::uint64_t capacity_bytes) noexcept;
   void set_limits(std::uint64_t capacity_bytes) noexcept;
@@ -186,7 +184,6 @@ struct Core {
   static constexpr std::uint64_t malloc_overhead = 16;
 
   Options options;
-  std::uint64_t seed = 0;
   std::uint64_t bucket_count = 0;
   std::atomic<std::uint64_t> max_entry_bytes{0};
   std::uint64_t retire_count_max = 64;

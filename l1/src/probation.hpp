@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <bit>
 #include <cstdint>
 #include <memory>
 #include <new>
@@ -16,9 +15,9 @@ namespace tiercache::l1 {
 /// entries whose cell was lost are found by the hand. Both ends are wait-free.
 class Probation {
  public:
-  /// Memory: 2 to 4 bytes an expected entry; the queue never has more than 0.4 of all. False: no memory.
+  /// Memory: 2 bytes an expected entry: the queue never has more than 0.4 of all. False: no memory.
   [[nodiscard]] bool create(std::uint64_t expected_entries) noexcept {
-    size_ = std::bit_ceil(std::max<std::uint64_t>(expected_entries / 2, 16));
+    size_ = std::max<std::uint64_t>(expected_entries * 9 / 20, 16);
     cells_.reset(new (std::nothrow) std::atomic<std::uint32_t>[size_]());
     return cells_ != nullptr;
   }
@@ -26,7 +25,7 @@ class Probation {
 
   void push(std::uint32_t position) noexcept {
     const std::uint64_t at = tail_.fetch_add(1, std::memory_order_relaxed);
-    cells_[at & (size_ - 1)].store(position + 1, std::memory_order_relaxed);
+    cells_[at % size_].store(position + 1, std::memory_order_relaxed);
   }
   /// The oldest position; false: there is none. Skips empty cells.
   [[nodiscard]] bool pop(std::uint32_t& position) noexcept {
@@ -37,7 +36,7 @@ class Probation {
       // What was overrun is lost.
       const std::uint64_t at = std::max(head, tail > size_ ? tail - size_ : 0);
       if (!head_.compare_exchange_strong(head, at + 1, std::memory_order_relaxed)) continue;
-      const std::uint32_t cell = cells_[at & (size_ - 1)].exchange(0, std::memory_order_relaxed);
+      const std::uint32_t cell = cells_[at % size_].exchange(0, std::memory_order_relaxed);
       if (cell == 0) continue;
       position = cell - 1;
       return true;
@@ -47,7 +46,7 @@ class Probation {
 
   /// What pop() may give after so many others; ~0: nothing is known.
   [[nodiscard]] std::uint32_t peek(std::uint64_t ahead) const noexcept {
-    return cells_[(head_.load(std::memory_order_relaxed) + ahead) & (size_ - 1)].load(std::memory_order_relaxed) - 1;
+    return cells_[(head_.load(std::memory_order_relaxed) + ahead) % size_].load(std::memory_order_relaxed) - 1;
   }
 
  private:

@@ -20,15 +20,10 @@ constexpr std::uint64_t tables_per_entry = 38;  // bytes: slots and stamps 19, g
 // Of 31 slots. One newcomer in 80 finds its bucket full; in small tables, where space is cheap, one in 500.
 constexpr std::uint64_t expected_per_bucket = 20;
 constexpr std::uint64_t expected_per_bucket_small = 17;
-constexpr std::uint64_t small_table = 65536;
+constexpr std::uint64_t small_table = 65536;     // entries
+constexpr std::uint64_t large_table = 64 << 20;  // bytes
 
 [[nodiscard]] Error refused(std::string message) { return {Errc::invalid_argument, std::move(message)}; }
-
-/// Random for each process, so that colliding keys cannot be prepared outside.
-[[nodiscard]] std::uint64_t process_seed() {
-  static const std::uint64_t seed = random_u64();
-  return seed;
-}
 
 }  // namespace
 
@@ -131,8 +126,8 @@ void Core::count_for_view(const Entry& entry, std::uint64_t sign) noexcept {
 
 void Core::set_limits(std::uint64_t capacity_bytes) noexcept {
   max_entry_bytes = options.max_entry_bytes != 0 ? std::min(options.max_entry_bytes, capacity_bytes) : capacity_bytes / 8;
-  // A scan frees what was retired since the last: in tiny tables a larger share, or each store would run one.
-  const std::uint64_t share = capacity_bytes / 128;
+  // A scan frees what was retired since the last: in small tables a larger share, or each store would run one.
+  const std::uint64_t share = capacity_bytes / (capacity_bytes >= large_table ? 512 : 128);
   retire_bytes = std::min<std::uint64_t>(std::max<std::uint64_t>(share, 4096), capacity_bytes / 16);
   eviction.set_limit(capacity_bytes - 2 * retire_bytes);
   budget.set_capacity(capacity_bytes);
@@ -161,10 +156,9 @@ Result<std::unique_ptr<Table>> Table::create(const Options& options) {
   if (auto valid = options.validate(); !valid) return std::move(valid).error();
   Core::sweep_abandoned();
   try {
-    static const bool prepared = (StdSync::prepare(), true);
+    static const bool prepared = (StdSync::prepare(), prepare_hash_secret(), true);
     static_cast<void>(prepared);
     auto core = std::make_unique<Core>(options);
-    core->seed = process_seed();
     if (!core->allocate_tables()) return Error{Errc::unavailable, "l1: no memory for the tables"};
     if (core->budget.used() > options.capacity_bytes / 2) {
       return refused("l1.expected_entry_bytes: the tables would take over half of l1.capacity_bytes");
@@ -177,8 +171,7 @@ Result<std::unique_ptr<Table>> Table::create(const Options& options) {
   }
 }
 
-Table::Table(Core* core) noexcept
-    : buckets_(core->buckets), line_count_(core->bucket_count * lines_per_bucket), seed_(core->seed), core_(core) {}
+Table::Table(Core* core) noexcept : buckets_(core->buckets), line_count_(core->bucket_count * lines_per_bucket), core_(core) {}
 
 Table::~Table() { Core::abandon(core_); }
 

@@ -70,7 +70,11 @@ class Entry {
   }
   template <class V>
   [[nodiscard]] const V& value_as() const noexcept {
-    return *reinterpret_cast<const V*>(reinterpret_cast<const char*>(this) + value_offset(key_bytes_, alignof(V)));
+    return value_as<V>(key_bytes_);
+  }
+  template <class V>
+  [[nodiscard]] const V& value_as(std::size_t key_bytes) const noexcept {
+    return *reinterpret_cast<const V*>(reinterpret_cast<const char*>(this) + value_offset(key_bytes, alignof(V)));
   }
   [[nodiscard]] bool expired(std::int64_t now_ms) const noexcept {
     if (static_cast<std::int64_t>(expiry_view() >> 16) <= now_ms) return true;

@@ -3,6 +3,7 @@
 
 #include <tiercache/l1/hazard.hpp>
 
+#include <string_view>
 #include <utility>
 
 namespace tiercache::l1 {
@@ -34,6 +35,12 @@ class Pin {
   template <class V>
   [[nodiscard]] const V& value_as() const noexcept {
     return entry_->value_as<V>();
+  }
+  /// And for those who know the key as well, which must be the entry's: nothing of the entry is read to find the value, so the
+  /// value's lines are under way together with the entry's first.
+  template <class V>
+  [[nodiscard]] const V& value_as(std::string_view key) const noexcept {
+    return entry_->value_as<V>(key.size());
   }
 
   /// A second pin on the same entry, out of the calling thread's pins; empty when they are used up, or when this is empty.

@@ -101,10 +101,8 @@ class Table {
   /// for one small allocation now and then. invalid_argument when the registry is full or `ops` is incomplete.
   Result<ViewId> add_view(const TypeOps* ops);
 
-  /// Keyed by the process's random seed and the view. Wait-free.
-  [[nodiscard]] std::uint64_t hash(ViewId view, std::string_view key) const noexcept {
-    return local_hash(key, seed_ + view * 0x9e3779b97f4a7c15ULL);
-  }
+  /// Keyed by the process's random secret, salted by the view. Wait-free.
+  [[nodiscard]] std::uint64_t hash(ViewId view, std::string_view key) const noexcept { return keyed_hash(key, view); }
   /// Starts loading the bucket, for batches. Wait-free.
   void prefetch(std::uint64_t hash) const noexcept { __builtin_prefetch(home_line(hash)); }
 
@@ -252,7 +250,6 @@ class Table {
 
   Bucket* buckets_;
   std::uint64_t line_count_;  // < 2^32
-  std::uint64_t seed_;
   Core* core_;
 };
 
