@@ -2,7 +2,8 @@
 # One GoogleTest executable; its cases become CTest tests named NAME.Suite.Case. Link the lab builds (tiercache::l1_lab ...).
 #
 # Labels in use: stress (long; left out of `./run test`), concurrency (several threads; what runs under ThreadSanitizer),
-# redis (starts real redis-server processes), packaging (installs, and builds projects against the install).
+# redis (starts real redis-server processes), packaging (installs, and builds projects against the install),
+# model (threads of a checker of the memory model).
 include(GoogleTest)
 find_package(GTest REQUIRED)
 if(NOT TARGET tiercache_tests)

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "arena.hpp"
 
+#include <tiercache/l1/hazard_kernel.hpp>
+#include <tiercache/l1/sync.hpp>
+
 #include <algorithm>
 #include <bit>
 #include <new>
@@ -22,6 +25,8 @@
 namespace tiercache::l1 {
 
 namespace {
+
+using Bits = BitmapWord<StdSync>;
 
 constexpr std::uint64_t scan_max = 4096;
 
@@ -71,9 +76,7 @@ void* Arena::allocate(unsigned granules, std::uint32_t stripe) noexcept {
       const std::uint64_t starts = run_starts(taken, granules);
       if (starts == 0) break;
       const int at = std::countr_zero(starts);
-      // (18) acquire: pairs with the release (19): the last owner is done with the memory.
-      if (taken_[block].compare_exchange_weak(taken, taken | (run(granules) << at), std::memory_order_acquire,
-                                              std::memory_order_relaxed)) {
+      if (Bits::take(taken_[block], taken, run(granules) << at)) {
         if (step != 0) cursor.store(block, std::memory_order_relaxed);
         char* memory = base_ + block * block_bytes + static_cast<std::size_t>(at) * granule_bytes;
         ASAN_UNPOISON_MEMORY_REGION(memory, granules * granule_bytes);
@@ -93,7 +96,7 @@ void* Arena::allocate(unsigned granules, std::uint32_t stripe) noexcept {
 void Arena::free(void* memory, unsigned granules) noexcept {
   ASAN_POISON_MEMORY_REGION(memory, granules * granule_bytes);
   const auto granule = static_cast<std::uint64_t>(static_cast<char*>(memory) - base_) / granule_bytes;
-  taken_[granule / block_granules].fetch_and(~(run(granules) << (granule % block_granules)), std::memory_order_release);  // (19)
+  Bits::give(taken_[granule / block_granules], run(granules) << (granule % block_granules));
 }
 
 void Arena::trim() noexcept {
@@ -101,19 +104,14 @@ void Arena::trim() noexcept {
   for (std::uint64_t block = 0; block + together <= blocks_; block += together) {
     std::uint64_t own = 0;
     for (; own < together; ++own) {
-      std::uint64_t free_word = 0;
-      // As (18): the whole block, so that nobody takes of it meanwhile.
-      if (!taken_[block + own].compare_exchange_strong(free_word, ~std::uint64_t{0}, std::memory_order_acquire,
-                                                       std::memory_order_relaxed)) {
-        break;
-      }
+      if (!Bits::take_all(taken_[block + own])) break;
     }
     if (own == together) {
       ASAN_UNPOISON_MEMORY_REGION(base_ + block * block_bytes, together * block_bytes);
       Pages::discard(base_ + block * block_bytes, together * block_bytes);
       ASAN_POISON_MEMORY_REGION(base_ + block * block_bytes, together * block_bytes);
     }
-    for (std::uint64_t i = 0; i < own; ++i) taken_[block + i].store(0, std::memory_order_release);  // (19)
+    for (std::uint64_t i = 0; i < own; ++i) Bits::give_all(taken_[block + i]);
   }
 }
 

@@ -21,9 +21,6 @@ class HazardScan {
  private:
   static constexpr unsigned room = 512;  // on the stack; with more hazards than this each question walks the records
 
-  template <class F>
-  static void each(F&& f) noexcept;
-
   const Entry* found_[room];
   unsigned count_ = 0;
   bool overflowed_ = false;

@@ -128,14 +128,10 @@ bool Eviction::hold(Work& work, detail::HazardSlot& hazard, std::uint64_t index,
   Bucket& bucket = work.core.buckets[index];
   std::uint64_t word = bucket.slot(slot).load(StdSync::relaxed);
   while (slot::taken(word)) {
-    detail::publish(hazard, slot::address(word));
-    StdSync::light_barrier();
-    const std::uint64_t again = bucket.slot(slot).load(StdSync::hazard_check);  // as (14)
-    if (again == word) {
-      out = {&bucket, Access::at(slot::address(word)), word, index, slot};
-      return true;
-    }
-    word = again;
+    Entry* entry = Access::at(slot::address(word));
+    if (!detail::Hazards::hold(bucket.slot(slot), word, entry, hazard)) continue;
+    out = {&bucket, entry, word, index, slot};
+    return true;
   }
   return false;
 }

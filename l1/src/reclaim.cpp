@@ -13,10 +13,11 @@ namespace {
 /// Cores of tables that ended while entries were pinned.
 std::atomic<Core*> abandoned{nullptr};
 
+using Retired = RetiredStack<StdSync, Entry>;
+using Abandoned = RetiredStack<StdSync, Core>;
+
 void push_abandoned(Core* core) noexcept {
-  core->next_abandoned = abandoned.load(std::memory_order_relaxed);
-  while (!abandoned.compare_exchange_weak(core->next_abandoned, core, std::memory_order_release)) {  // (20)
-  }
+  Abandoned::push(abandoned, core, core, [](Core& last, Core* next) noexcept { last.next_abandoned = next; });
 }
 }  // namespace
 
@@ -42,17 +43,13 @@ void* Core::external_memory(const Entry& entry) const noexcept {
 }
 
 void Core::push_retired(std::atomic<Entry*>& stack, Entry* first, Entry* last) noexcept {
-  Entry* head = stack.load(std::memory_order_relaxed);
-  do {
-    Access::set_next(*last, head);
-    // (21) release: pairs with the acquire (22). Nobody pops single entries, so a recurring head does no harm.
-  } while (!stack.compare_exchange_weak(head, first, std::memory_order_release, std::memory_order_relaxed));
+  Retired::push(stack, first, last, [](Entry& entry, Entry* next) { Access::set_next(entry, next); });
 }
 
 void Core::retire(Entry* entry) noexcept {
   eviction.left(*this, *entry);
   count_for_view(*entry, ~std::uint64_t{0});
-  Access::set_retired(*entry);  // before the scan that may free it: see (13)
+  detail::Hazards::mark_retired(Access::flags(*entry), Access::flag_retired);
   budget.retire(cost(*entry));
   push_retired(retired[thread_index() % stripes].head, entry, entry);
 }
@@ -76,7 +73,7 @@ bool Core::reclaim() noexcept {
   bool any = false;
   for (std::size_t i = 0; i < stripes; ++i) {
     if (retired[i].head.load(std::memory_order_relaxed) == nullptr) continue;
-    lists[i] = retired[i].head.exchange(nullptr, std::memory_order_acquire);  // (22)
+    lists[i] = Retired::take(retired[i].head);
     any = any || lists[i] != nullptr;
   }
   if (!any) return false;
@@ -128,7 +125,7 @@ void Core::abandon(Core* core) noexcept {
 }
 
 void Core::sweep_abandoned() noexcept {
-  Core* list = abandoned.exchange(nullptr, std::memory_order_acquire);  // pairs with (20)
+  Core* list = Abandoned::take(abandoned);
   while (list != nullptr) {
     Core* core = list;
     list = core->next_abandoned;

@@ -145,7 +145,8 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
   const Ticket* ticket = expectation.ticket;
   Bucket& bucket = buckets[bucket_index(hash)];
   if (ticket != nullptr) {
-    const std::uint64_t seen = bucket.control().load(StdSync::acquire);
+    // Relaxed: only spares the work. What counts is link()'s look at the fence.
+    const std::uint64_t seen = bucket.control().load(StdSync::relaxed);
     if (fenced(*ticket, hash, seen)) {
       // While an install is pending no tickets are given. Whoever began it may have stopped: finish it, or no fill would get into
       // this bucket again until a put or an erase passes.

@@ -265,16 +265,19 @@ bool Table::erase(ViewId view, std::string_view key, std::uint64_t hash) noexcep
   const EraseHazards hazards;
   Op op(*core_, hazards.get());
   Bucket& home = bucket(hash);
-  // First: a fill that is in progress is in its slot when this returns, and every later one is refused. Unlinking first would
-  // let a fill slip in between.
-  BucketKernel::bump_fence(home, op);
   core_->profile.removed(hash);
-  const detail::Match match = detail::locate(home, core_->home(hash), view, key, hash, op.key_hazard());
-  if (match.entry == nullptr) return false;
-  // A failure means that the entry is gone already: removed, or replaced by a put that came after the fence.
-  if (!core_->unlink(bucket_index(hash), match)) return false;
-  core_->unlinked(Access::at(slot::address(match.word)), core_->counter().invalidations);
-  return true;
+  bool removed = false;
+  for (;;) {
+    // What is in progress is in its slot now, and what begins later lets the bump fail: the key is gone when the fence moves.
+    const std::uint64_t seen = BucketKernel::settled(home, op);
+    const detail::Match match = detail::locate(home, core_->home(hash), view, key, hash, op.key_hazard());
+    // A failure means that the entry is gone already.
+    if (match.entry != nullptr && core_->unlink(bucket_index(hash), match)) {
+      core_->unlinked(Access::at(slot::address(match.word)), core_->counter().invalidations);
+      removed = true;
+    }
+    if (BucketKernel::bump_fence(home, seen)) return removed;
+  }
 }
 
 void Table::reap(std::uint64_t hash, const detail::Match& match, std::uint32_t generation, std::int64_t now_ms) noexcept {

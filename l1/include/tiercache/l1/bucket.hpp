@@ -28,6 +28,8 @@ struct alignas(256) BasicBucket {
   using Word = typename Sync::template atomic<std::uint64_t>;
   Word words[words_per_bucket];
 
+  /// The line that begins at word `first`.
+  [[nodiscard]] const Word* line(unsigned first) const noexcept { return words + first; }
   [[nodiscard]] Word& slot(unsigned i) noexcept { return words[i]; }
   [[nodiscard]] const Word& slot(unsigned i) const noexcept { return words[i]; }
   [[nodiscard]] Word& control() noexcept { return words[control_index]; }
@@ -71,9 +73,12 @@ struct Kernel {
     const std::uint64_t word = descriptor.word.load(Sync::acquire);
     const auto i = static_cast<unsigned>(descriptor.slot.load(Sync::acquire));
     for (;;) {
-      if (bucket.control().load(Sync::acquire) != seen) break;  // (3) also: word and i belong to the op
+      // (3) acquire: who finds its own install finished by another sees it in the slot; pairs with (45). Unchanged: word and i
+      // belong to the op.
+      if (bucket.control().load(Sync::acquire) != seen) break;
       auto& target = bucket.slot(i);
-      std::uint64_t found = target.load(Sync::acquire);  // (4) pairs with the slot CASes (5) and (8)
+      // (4) acquire: pairs with (5). A word of after the op was settled makes that visible, and the check below fails.
+      std::uint64_t found = target.load(Sync::acquire);
       if (found == word || found == slot::empty(control::seq(seen))) {
         settle_control(bucket, seen);
         break;
@@ -87,8 +92,9 @@ struct Kernel {
       // Still pending after `found` was read: so `found` was a word of before the install.
       if (bucket.control().load(Sync::acquire) != seen) break;
       const std::uint64_t before = found;
-      // (5) release: the entry's contents, which the installer wrote before (6) and this thread acquired with it.
-      if (target.compare_exchange_strong(found, word, Sync::acq_rel, Sync::relaxed)) {
+      // (5) release: the entry's contents, which the installer wrote before (6) and this thread acquired with it. No acquire: (4)
+      // was one, of this very word.
+      if (target.compare_exchange_strong(found, word, Sync::release, Sync::relaxed)) {
         settle_control(bucket, seen);
         if (slot::taken(before)) env.retire(slot::address(before));
         break;
@@ -108,14 +114,27 @@ struct Kernel {
     }
   }
 
-  /// Counts an invalidation. A fill whose ticket is older fails from here on, and one that was in progress is in its slot.
-  template <class Env>
-  static void bump_fence(Bucket& bucket, Env& env) noexcept {
-    for (;;) {
-      std::uint64_t seen = settled(bucket, env);
-      const std::uint64_t next = control::make(0, control::fence(seen) + 1, control::seq(seen));
-      if (bucket.control().compare_exchange_strong(seen, next, Sync::acq_rel, Sync::relaxed)) return;
-    }
+  /// The fence for a ticket. False: there is none now.
+  [[nodiscard]] static bool open_fence(const Bucket& bucket, std::uint64_t& fence) noexcept {
+    // (15) acquire: pairs with the releases (6) and (46): the read that follows (L2's) is not moved before, and an erase or a put
+    // that counts after this refuses the fill.
+    const std::uint64_t word = bucket.control().load(Sync::acquire);
+    // A put in progress has bumped the fence already, but a find may have missed what it installs: such a ticket would let older
+    // data in behind it. None is given; the fill is refused.
+    fence = control::fence(word);
+    return control::op(word) == 0;
+  }
+
+  /// Counts an invalidation if the control word still is `seen`, from settled(): no op, no install and no invalidation since.
+  /// Then what the caller unlinked or did not find since is absent at this very step, which orders the erase among all stores: a
+  /// fill whose ticket is older fails from here on, and a store that wants the key to be there finds it gone. False: look again.
+  /// Rejected: to count first and then to unlink. A store that found the old entry in between would be installed after it was
+  /// unlinked, and outlive the erase.
+  [[nodiscard]] static bool bump_fence(Bucket& bucket, std::uint64_t seen) noexcept {
+    const std::uint64_t next = control::make(0, control::fence(seen) + 1, control::seq(seen));
+    // (46) release: the unlinking, and what the caller did before, for whoever takes a ticket after this, with (15), or looks for
+    // the key after (7). No acquire: (7) was one.
+    return bucket.control().compare_exchange_strong(seen, next, Sync::release, Sync::relaxed);
   }
 
   /// True when the empty word that `found` is, or would leave behind, could be taken for the removal of the next install. One in
@@ -126,7 +145,8 @@ struct Kernel {
   }
   static void skip_sequence(Bucket& bucket, std::uint64_t seen) noexcept {
     const std::uint64_t next = control::make(0, control::fence(seen), control::seq(seen) + 1);
-    static_cast<void>(bucket.control().compare_exchange_strong(seen, next, Sync::acq_rel, Sync::relaxed));
+    // Relaxed: tells nothing, and a read-modify-write passes on what (6), (45) and (46) released.
+    static_cast<void>(bucket.control().compare_exchange_strong(seen, next, Sync::relaxed, Sync::relaxed));
   }
 
   /// Installs `word` in slot `i` if the control word still is `seen` (no op, no install and no invalidation since), else does
@@ -138,22 +158,24 @@ struct Kernel {
     descriptor.word.store(word, Sync::release);  // (2) after this thread saw its last op finished
     descriptor.slot.store(i, Sync::release);     // (2)
     const std::uint64_t pending = control::make(op, control::fence(seen) + (invalidates ? 1 : 0), control::seq(seen) + 1);
-    // (6) release: descriptor and entry; acquired by helpers with (3) and (7).
-    if (!bucket.control().compare_exchange_strong(seen, pending, Sync::acq_rel, Sync::relaxed)) return false;
+    // (6) release: descriptor and entry; acquired by helpers with (3) and (7). No acquire: the caller has `seen` from (7).
+    if (!bucket.control().compare_exchange_strong(seen, pending, Sync::release, Sync::relaxed)) return false;
     help(bucket, pending, env);
     return true;
   }
 
-  /// Unlinks the entry in `word` from slot `i`. The caller holds a hazard on it. (8) acq_rel: keeps the chain of (4) unbroken.
+  /// Unlinks the entry in `word` from slot `i`. The caller holds a hazard on it. (8) relaxed: a read-modify-write passes on to
+  /// (4) what (5) released, and the caller acquired the entry when it took the hazard.
   [[nodiscard]] static bool unlink(Bucket& bucket, unsigned i, std::uint64_t word, std::uint32_t seq) noexcept {
-    return bucket.slot(i).compare_exchange_strong(word, slot::empty(seq), Sync::acq_rel, Sync::relaxed);
+    return bucket.slot(i).compare_exchange_strong(word, slot::empty(seq), Sync::relaxed, Sync::relaxed);
   }
 
  private:
   static void settle_control(Bucket& bucket, std::uint64_t seen) noexcept {
     std::uint64_t expected = seen;  // failure: another helper was first
+    // (45) release: the op is in its slot; pairs with (3), (7) and (15). No acquire: the caller has `seen` from (7), or wrote it.
     static_cast<void>(
-        bucket.control().compare_exchange_strong(expected, control::without_op(seen), Sync::acq_rel, Sync::relaxed));
+        bucket.control().compare_exchange_strong(expected, control::without_op(seen), Sync::release, Sync::relaxed));
   }
 };
 

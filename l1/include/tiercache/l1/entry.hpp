@@ -102,10 +102,11 @@ class Entry {
 
   Entry() noexcept = default;
 
-  // Two halves of one word, which must not align the header to 8. Only ever read and written as a whole.
+  // Two halves of one word, which must not align the header to 8. Only ever read and written as a whole; entries lie at multiples
+  // of 32.
   using Aliased [[gnu::may_alias]] = std::uint64_t;
   [[nodiscard]] std::uint64_t expiry_view() const noexcept {
-    return __atomic_load_n(reinterpret_cast<const Aliased*>(expiry_view_), __ATOMIC_RELAXED);
+    return __atomic_load_n(static_cast<const Aliased*>(__builtin_assume_aligned(expiry_view_, 8)), __ATOMIC_RELAXED);
   }
   [[nodiscard]] char* end_of_granules() const noexcept {
     return const_cast<char*>(reinterpret_cast<const char*>(this)) +
@@ -175,10 +176,14 @@ struct EntryAccess {
     entry.cold().link.store(address(next), std::memory_order_relaxed);
   }
 
+  /// For validate(), when nothing moves.
   [[nodiscard]] static bool retired(const Entry& entry) noexcept {
-    return (entry.flags_.load(std::memory_order_acquire) & Entry::flag_retired) != 0;
+    return (entry.flags_.load(std::memory_order_relaxed) & Entry::flag_retired) != 0;
   }
-  static void set_retired(Entry& entry) noexcept { entry.flags_.fetch_or(Entry::flag_retired, std::memory_order_acq_rel); }
+  /// For HazardKernel, which marks the entry retired and asks for it.
+  static constexpr std::uint8_t flag_retired = Entry::flag_retired;
+  [[nodiscard]] static const std::atomic<std::uint8_t>& flags(const Entry& entry) noexcept { return entry.flags_; }
+  [[nodiscard]] static std::atomic<std::uint8_t>& flags(Entry& entry) noexcept { return entry.flags_; }
 
   /// Key compare without a call: keys are short.
   [[nodiscard]] static bool same(const char* a, const char* b, std::size_t n) noexcept {
@@ -231,8 +236,8 @@ struct EntryAccess {
   /// 0, or anything that 48 bits cannot hold: never.
   static void set_expiry(Entry& entry, std::uint16_t view, std::int64_t hard_expiry_ms) noexcept {
     const std::int64_t expiry = hard_expiry_ms <= 0 || hard_expiry_ms > Entry::never ? Entry::never : hard_expiry_ms;
-    __atomic_store_n(reinterpret_cast<Entry::Aliased*>(entry.expiry_view_), (static_cast<std::uint64_t>(expiry) << 16) | view,
-                     __ATOMIC_RELAXED);
+    __atomic_store_n(static_cast<Entry::Aliased*>(__builtin_assume_aligned(entry.expiry_view_, 8)),
+                     (static_cast<std::uint64_t>(expiry) << 16) | view, __ATOMIC_RELAXED);
   }
   /// REQUIRES: has_heap_charge(). In front of the cold part.
   [[nodiscard]] static std::uint64_t& heap_charge(const Entry& entry) noexcept {

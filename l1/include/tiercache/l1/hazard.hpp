@@ -5,6 +5,7 @@
 
 #include <tiercache/l1/bucket.hpp>
 #include <tiercache/l1/entry.hpp>
+#include <tiercache/l1/hazard_kernel.hpp>
 #include <tiercache/l1/sync.hpp>
 
 #include <bit>
@@ -23,7 +24,9 @@ inline constexpr unsigned visit_hazards = 6;        // so deep may visits nest
 inline constexpr unsigned pin_hazards = 24;
 inline constexpr unsigned record_hazards = op_hazards + visit_hazards + pin_hazards;
 
-using HazardSlot = std::atomic<const Entry*>;
+using Hazards = HazardKernel<StdSync, Entry>;
+using HazardSlot = Hazards::Slot;
+using Match = Hazards::Match;
 
 /// A thread's record. Its address is a multiple of its size, so that a pin finds the record by its slot's address. A record
 /// whose thread ended with living pins is given to the next thread with those slots taken.
@@ -84,14 +87,7 @@ extern thread_local constinit Record* tls_quick_record;
 }
 
 /// True when the owner has a free pin slot; fetches those that other threads gave back.
-[[nodiscard]] inline bool has_free_pin(Record& record) noexcept {
-  if (record.free_pins != 0) [[likely]]
-    return true;
-  if (record.remote_freed.load(std::memory_order_relaxed) == 0) return false;
-  // (9) acquire: pairs with (10), so that the slot's null is stored before the slot is used again.
-  record.free_pins = record.remote_freed.exchange(0, std::memory_order_acquire);
-  return true;
-}
+[[nodiscard]] inline bool has_free_pin(Record& record) noexcept { return Hazards::has_free_pin(record); }
 /// The hazards of a record are its first words, so the bit of one in free_pins is told by its address. A shift takes the low six.
 [[nodiscard]] inline std::uint64_t pin_bit(const HazardSlot* slot) noexcept {
   return std::uint64_t{1} << ((reinterpret_cast<std::uintptr_t>(slot) / sizeof(HazardSlot)) % 64);
@@ -104,82 +100,49 @@ inline void take_pin(Record& record) noexcept { record.free_pins &= record.free_
 /// From any thread.
 inline void release_pin(HazardSlot* slot) noexcept {
   Record& record = record_of(slot);
-  slot->store(nullptr, std::memory_order_release);  // (11) all reads of the entry are before; pairs with the scan (12)
-  if (&record == tls_record) [[likely]] {
-    record.free_pins |= pin_bit(slot);
-  } else {
-    record.remote_freed.fetch_or(pin_bit(slot), std::memory_order_release);  // (10)
-  }
+  Hazards::release_pin(
+      record, *slot, [slot]() noexcept { return pin_bit(slot); }, [&record]() noexcept { return &record == tls_record; });
 }
 
-inline void publish(HazardSlot& slot, std::uint64_t address) noexcept {
-  slot.store(EntryAccess::at(address), StdSync::hazard_store);
-}
-inline void clear(HazardSlot& slot) noexcept { slot.store(nullptr, std::memory_order_release); }  // pairs with (12)
+inline void publish(HazardSlot& slot, std::uint64_t address) noexcept { Hazards::publish(slot, EntryAccess::at(address)); }
+inline void clear(HazardSlot& slot) noexcept { Hazards::clear(slot); }
 
-/// A copy of a hazard can slip through a scan that reads the copy's slot before and the original's after. A copy of an entry
-/// that is not retired yet cannot: the scan comes after the retiring. Copies of retired ones are counted here, and a scan during
-/// which the count moved is repeated. (13)
+/// Copies of pins on retired entries: see HazardKernel::copy.
 extern std::atomic<std::uint64_t> retired_copies;
 
-/// The table's match of a key in a bucket, with a hazard on it.
-struct Match {
-  const Entry* entry = nullptr;
-  std::uint64_t word = 0;
-  unsigned slot = 0;
+/// The entries that a search wants. No lambdas: some compilers would leave those out of line, and what they capture in memory.
+struct SameKey {
+  std::uint16_t view;
+  std::string_view key;
+  [[nodiscard, gnu::always_inline]] bool operator()(const Entry& entry) const noexcept {
+    return EntryAccess::matches(entry, view, key);
+  }
+};
+/// Current and hot, too.
+struct HotKey {
+  std::uint16_t view;
+  std::string_view key;
+  std::uint32_t generation;
+  std::int64_t now_ms;
+  [[nodiscard, gnu::always_inline]] bool operator()(const Entry& entry) const noexcept {
+    return EntryAccess::matches(entry, view, key) && EntryAccess::current(entry, generation, now_ms) &&
+           EntryAccess::saturated(entry);
+  }
 };
 
-/// Scans the bucket for the key, its home line first; leaves the hazard published when found. `home` is where it begins: 0, 8, 16
-/// or 24. Wait-free but for slots that others keep changing under it: each retry is another thread's finished operation. The
-/// hazard may stay set on a miss: clear it.
+/// Scans the bucket for the key, its home line first; leaves the hazard published when found: see HazardKernel::locate. `home` is
+/// where it begins: 0, 8, 16 or 24.
 [[nodiscard]] inline Match locate(const Bucket& bucket, unsigned home, std::uint16_t view, std::string_view key,
                                   std::uint64_t hash, HazardSlot& hazard) noexcept {
-  const std::uint16_t tag = slot::tag_of_hash(hash);
-  for (unsigned turn = 0; turn < words_per_bucket; turn += words_per_line) {
-    const unsigned line = home ^ turn;
-    for (unsigned mask = StdSync::match_tags(&bucket.words[line], tag); mask != 0; mask &= mask - 1) {
-      const unsigned i = line + static_cast<unsigned>(std::countr_zero(mask));
-      std::uint64_t word = bucket.words[i].load(std::memory_order_relaxed);
-      while (slot::tag(word) == tag) {
-        publish(hazard, slot::address(word));
-        StdSync::light_barrier();
-        // (14) acquire: the entry's contents; pairs with (5). Unchanged: it was in the table after the hazard was published.
-        const std::uint64_t again = bucket.words[i].load(StdSync::hazard_check);
-        if (again == word) {
-          const Entry* entry = EntryAccess::at(slot::address(word));
-          if (EntryAccess::matches(*entry, view, key)) return {entry, word, i};
-          break;
-        }
-        word = again;
-      }
-    }
-  }
-  return {};
+  return Hazards::locate(bucket, home, slot::tag_of_hash(hash), hazard, SameKey{view, key});
 }
 
-/// What locate() does where nothing is in the way, for the path of a hit: the first match of the tag in the home line is the key,
-/// nobody changes the slot meanwhile, the entry is current and hot. Null when anything is not so; then the hazard may be set.
-/// REQUIRES: the fence is asymmetric (quick_record()): there is no fence here.
+/// A hit's short way: see HazardKernel::locate_quick. `line` is the home line. REQUIRES: the fence is asymmetric
+/// (quick_record()).
 [[nodiscard]] inline const Entry* locate_quick(const StdSync::atomic<std::uint64_t>* line, std::uint16_t view,
                                                std::string_view key, std::uint64_t hash, std::uint32_t generation,
                                                std::int64_t now_ms, HazardSlot& hazard) noexcept {
-  const std::uint16_t tag = slot::tag_of_hash(hash);
-  const unsigned mask = StdSync::match_tags(line, tag);
-  if (mask == 0) [[unlikely]]
-    return nullptr;
-  const auto& place = line[std::countr_zero(mask)];
-  const std::uint64_t word = place.load(std::memory_order_relaxed);
-  if (slot::tag(word) != tag) [[unlikely]]
-    return nullptr;
-  const Entry* entry = EntryAccess::at(slot::address(word));
-  publish(hazard, slot::address(word));
-  StdSync::quick_barrier();
-  if (place.load(StdSync::hazard_check) != word) [[unlikely]]  // (14)
-    return nullptr;
-  if (!EntryAccess::matches(*entry, view, key) || !EntryAccess::current(*entry, generation, now_ms) ||
-      !EntryAccess::saturated(*entry)) [[unlikely]]
-    return nullptr;
-  return entry;
+  return Hazards::locate_quick(line, slot::tag_of_hash(hash), hazard, HotKey{view, key, generation, now_ms});
 }
 
 }  // namespace detail

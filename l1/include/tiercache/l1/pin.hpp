@@ -49,10 +49,8 @@ class Pin {
     if (record == nullptr || !detail::has_free_pin(*record)) return {};
     detail::HazardSlot& slot = detail::free_pin(*record);
     detail::take_pin(*record);
-    detail::publish(slot, detail::EntryAccess::address(entry_));
-    StdSync::light_barrier();
-    // Not retired after the hazard was published: every scan that may free it comes later and sees the hazard. Else see (13).
-    if (detail::EntryAccess::retired(*entry_)) detail::retired_copies.fetch_add(1, std::memory_order_acq_rel);
+    detail::Hazards::copy(slot, entry_, detail::EntryAccess::flags(*entry_), detail::EntryAccess::flag_retired,
+                          detail::retired_copies);
     return {entry_, &slot};
   }
 

@@ -40,7 +40,7 @@ struct StdSync {
   static void light_barrier() noexcept {}
   static void quick_barrier() noexcept {}
 #else
-  static constexpr std::memory_order hazard_store = std::memory_order_relaxed;
+  static constexpr std::memory_order hazard_store = std::memory_order_release;
   static constexpr std::memory_order hazard_check = std::memory_order_acquire;
   static void light_barrier() noexcept {
     if (asymmetric.load(std::memory_order_relaxed)) [[likely]] {

@@ -48,8 +48,8 @@ struct EntryMeta {
 };
 
 /// Captured BEFORE the L2 read is sent; a fill with it is refused once the key was erased, invalidated or put. A plain value.
-/// Keys that share a bucket share the fence, so a refusal may be a neighbour's. The fence has 22 bits: a stale fill would pass
-/// only if exactly a multiple of 4,194,304 erases and puts fell on the bucket between ticket and fill.
+/// Keys that share a bucket share the fence, so a refusal may be a neighbour's. The fence has 21 bits: a stale fill would pass
+/// only if exactly a multiple of 2,097,152 erases and puts fell on the bucket between ticket and fill.
 struct Ticket {
   std::uint64_t bucket = ~std::uint64_t{0};
   std::uint64_t fence = 0;
@@ -150,13 +150,10 @@ class Table {
 
   /// The key's fence now. Wait-free; one load.
   [[nodiscard]] Ticket ticket(std::uint64_t hash) const noexcept {
-    // (15) acquire: the read that follows (L2's) is not moved before; the erase that counts after this refuses the fill.
-    const std::uint64_t word = bucket(hash).control().load(StdSync::acquire);
-    // A put in progress has bumped the fence already, but a find may have missed what it installs: such a ticket would let older
-    // data in behind it. None is given; the fill is refused.
-    if (control::op(word) != 0) [[unlikely]]
+    std::uint64_t fence = 0;
+    if (!Kernel<StdSync>::open_fence(bucket(hash), fence)) [[unlikely]]
       return {};
-    return {bucket_index(hash), control::fence(word)};
+    return {bucket_index(hash), fence};
   }
 
   /// Inserts or replaces, without an admission test, and invalidates older tickets of the key. `value` is moved from only when
@@ -182,9 +179,10 @@ class Table {
               std::int64_t hard_expiry_ms) noexcept;
   /// Unlinks, without invalidating: tickets stay valid. True if this call removed an entry. Lock-free.
   bool evict(ViewId view, std::string_view key, std::uint64_t hash) noexcept;
-  /// Invalidates older tickets first, then unlinks; true if this call removed an entry. When it returns, no find that starts
-  /// later returns a value that was stored, and no fill succeeds whose ticket was taken, before it began. Never refused.
-  /// Lock-free.
+  /// Unlinks and invalidates older tickets, as one step among the stores of the key; true if this call removed an entry. When it
+  /// returns, no find that starts later returns a value that was stored, and no fill succeeds whose ticket was taken, before it
+  /// began; nor does a swap of an entry that it removed. Never refused. Lock-free: stores to the bucket meanwhile make it look
+  /// again.
   bool erase(ViewId view, std::string_view key, std::uint64_t hash) noexcept;
 
   /// Another budget, between twice what the tables take and max(capacity_bytes, resize_max_bytes); invalid_argument otherwise.

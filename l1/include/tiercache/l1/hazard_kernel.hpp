@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The hazard protocol, between threads that read and threads that free. Templates over the policy and the entry's type, as the
+// bucket's kernel: production and the model checker run these lines (tests/l1/model).
+#pragma once
+
+#include <tiercache/l1/bucket.hpp>
+
+#include <bit>
+#include <cstdint>
+
+namespace tiercache::l1 {
+
+/// Who has a record. `record_pins_left`: its thread ended while pins of it lived.
+enum Ownership : std::uint8_t { record_unused, record_owned, record_pins_left };
+
+/// `Domain`, where a step wants one, supplies
+///   records_seen()      atomic<uint32_t>&: one past the highest record ever owned
+///   ownership(id)       atomic<uint8_t>&
+///   hazards(id)         a range of Slot
+///   overflow_list()     atomic<Overflow*>&; Overflow has hazards[], atomic<bool> owned and Overflow* next
+///   retired_copies()    atomic<uint64_t>&
+///   make_overflow()     a new Overflow, owned already; null: none now
+///   wait_for_overflow() before it is asked again
+///
+/// The asymmetric fence makes it work: a reader publishes (41), runs the light barrier, and looks again at where it found the
+/// entry (14); who frees unlinks, runs the heavy barrier, and scans (12). Whichever barrier comes first in their one order,
+/// either the reader sees the entry unlinked, or the scan sees the hazard.
+template <class Sync, class Entry>
+struct HazardKernel {
+  using Slot = typename Sync::template atomic<const Entry*>;
+  using Word = typename Sync::template atomic<std::uint64_t>;
+
+  /// What a bucket's match leaves behind: the entry, with a hazard on it.
+  struct Match {
+    const Entry* entry = nullptr;
+    std::uint64_t word = 0;
+    unsigned slot = 0;
+  };
+
+  // --- readers -------------------------------------------------------------------------------------------------------------
+
+  /// (41) hazard_store is a release: a scan may read this and not the null that was there before, and must still acquire what
+  /// that null released, be it this thread's, or that of a thread that gave the slot back with (10) or (42).
+  static void publish(Slot& hazard, const Entry* entry) noexcept { hazard.store(entry, Sync::hazard_store); }
+
+  /// (11) release: all reads of the entry are before; pairs with the scan (12).
+  static void clear(Slot& hazard) noexcept { hazard.store(nullptr, Sync::release); }
+
+  /// Publishes the entry in `word`, which was read in `from`. False: `from` has changed, and `word` is what it holds now.
+  [[nodiscard, gnu::always_inline]] static bool hold(const Word& from, std::uint64_t& word, const Entry* entry,
+                                                     Slot& hazard) noexcept {
+    publish(hazard, entry);
+    Sync::light_barrier();
+    // (14) acquire: the entry's contents; pairs with (5). Unchanged: it was in the table after the hazard was published.
+    const std::uint64_t again = from.load(Sync::hazard_check);
+    if (again == word) return true;
+    word = again;
+    return false;
+  }
+
+  /// Scans the bucket for an entry of that tag for which `matches`, the line that begins at word `home` first; leaves the hazard
+  /// published when found. Wait-free but for slots that others keep changing under it: each retry is another thread's finished
+  /// operation. The hazard may stay set on a miss: clear it.
+  template <class Matches>
+  [[nodiscard, gnu::always_inline]] static Match locate(const BasicBucket<Sync>& bucket, unsigned home, std::uint16_t tag,
+                                                        Slot& hazard, Matches&& matches) noexcept {
+    for (unsigned turn = 0; turn < words_per_bucket; turn += words_per_line) {
+      const unsigned line = home ^ turn;
+      for (unsigned mask = Sync::match_tags(bucket.line(line), tag); mask != 0; mask &= mask - 1) {
+        const unsigned i = line + static_cast<unsigned>(std::countr_zero(mask));
+        std::uint64_t word = bucket.slot(i).load(Sync::relaxed);
+        while (slot::tag(word) == tag) {
+          const Entry* entry = at(word);
+          if (!hold(bucket.slot(i), word, entry, hazard)) continue;
+          if (matches(*entry)) return {entry, word, i};
+          break;
+        }
+      }
+    }
+    return {};
+  }
+
+  /// What locate() does where nothing is in the way, for the path of a hit: the first match of the tag in the home line is the
+  /// one wanted, and nobody changes the slot meanwhile. Null when anything is not so; then the hazard may be set. REQUIRES: the
+  /// fence is asymmetric (Sync::quick()): there is no fence here.
+  template <class Matches>
+  [[nodiscard, gnu::always_inline]] static const Entry* locate_quick(const Word* line, std::uint16_t tag, Slot& hazard,
+                                                                     Matches&& matches) noexcept {
+    const unsigned mask = Sync::match_tags(line, tag);
+    if (mask == 0) [[unlikely]]
+      return nullptr;
+    const Word& place = line[std::countr_zero(mask)];
+    const std::uint64_t word = place.load(Sync::relaxed);
+    if (slot::tag(word) != tag) [[unlikely]]
+      return nullptr;
+    const Entry* entry = at(word);
+    publish(hazard, entry);
+    Sync::quick_barrier();
+    // As (14).
+    if (place.load(Sync::hazard_check) != word) [[unlikely]]
+      return nullptr;
+    if (!matches(*entry)) [[unlikely]]
+      return nullptr;
+    return entry;
+  }
+
+  // --- pins ----------------------------------------------------------------------------------------------------------------
+
+  /// True when the owner has a free pin slot; fetches those that other threads gave back.
+  template <class Record>
+  [[nodiscard]] static bool has_free_pin(Record& record) noexcept {
+    if (record.free_pins != 0) [[likely]]
+      return true;
+    if (record.remote_freed.load(Sync::relaxed) == 0) return false;
+    // (9) acquire: pairs with (10), so that the slot's null is stored before the slot is used again.
+    record.free_pins = record.remote_freed.exchange(0, Sync::acquire);
+    return true;
+  }
+
+  /// Any thread may release a pin. `own()`: this one has the record. `bit()`: the pin's in free_pins. Both are asked after the
+  /// hazard was cleared, when fewer registers are in use.
+  template <class Record, class Bit, class Own>
+  static void release_pin(Record& record, Slot& hazard, Bit&& bit, Own&& own) noexcept {
+    clear(hazard);
+    if (own()) [[likely]] {
+      record.free_pins |= bit();
+    } else {
+      record.remote_freed.fetch_or(bit(), Sync::release);  // (10)
+    }
+  }
+
+  /// Before the scan that may free the entry, in this thread or in one that takes the retired stack with (22).
+  template <class Flags, class Flag>
+  static void mark_retired(Flags& flags, Flag retired) noexcept {
+    flags.fetch_or(retired, Sync::relaxed);
+  }
+
+  /// A second hazard on an entry that has one. A copy can slip through a scan that reads the copy's slot before and the
+  /// original's after. A copy of an entry that is not retired yet cannot: the scan comes after the retiring, and its heavy
+  /// barrier after this light one. Copies of retired ones are counted, and a scan during which the count moved is repeated.
+  template <class Flags, class Flag, class Count>
+  static void copy(Slot& hazard, const Entry* entry, const Flags& flags, Flag retired, Count& retired_copies) noexcept {
+    publish(hazard, entry);
+    Sync::light_barrier();
+    if ((flags.load(Sync::relaxed) & retired) != 0) {
+      // (13) release: a scan that counts this copy from its beginning, with (43), also sees its hazard. A scan that sees the
+      // original go, with (12), counts it at its end: it was counted before the original's (11).
+      retired_copies.fetch_add(1, Sync::release);
+    }
+  }
+
+  // --- records -------------------------------------------------------------------------------------------------------------
+
+  template <class Owner>
+  [[nodiscard]] static bool claim(Owner& ownership, bool with_pins_left) noexcept {
+    std::uint8_t found = ownership.load(Sync::relaxed);
+    return found != record_owned && (found == record_unused || with_pins_left) &&
+           ownership.compare_exchange_strong(found, record_owned, Sync::acquire, Sync::relaxed);  // pairs with (16)
+  }
+
+  /// Before the first hazard of a record: a scan whose heavy barrier comes after that hazard's light one sees the record. (17)
+  /// needs no order of its own: the barriers give it.
+  template <class Domain>
+  static void announce(Domain&& domain, std::uint32_t id) noexcept {
+    auto& records_seen = domain.records_seen();
+    std::uint32_t seen = records_seen.load(Sync::relaxed);
+    while (seen <= id && !records_seen.compare_exchange_weak(seen, id + 1, Sync::relaxed, Sync::relaxed)) {
+    }
+  }
+
+  template <class Domain>
+  static void hand_over(Domain&& domain, std::uint32_t id) noexcept {
+    bool left = false;
+    for (const Slot& hazard : domain.hazards(id)) left = left || hazard.load(Sync::relaxed) != nullptr;
+    // (16) release: hands the owner's fields over, and tells a scan that skips the record that its last reads are done.
+    domain.ownership(id).store(left ? record_pins_left : record_unused, Sync::release);
+  }
+
+  /// Hazards for a thread without a record.
+  template <class Domain>
+  [[nodiscard]] static auto* overflow_acquire(Domain&& domain) noexcept {
+    auto& list = domain.overflow_list();
+    for (;;) {
+      for (auto* o = list.load(Sync::acquire); o != nullptr; o = o->next) {  // pairs with (44)
+        bool expected = false;
+        // Acquire: pairs with (42).
+        if (o->owned.compare_exchange_strong(expected, true, Sync::acquire, Sync::relaxed)) return o;
+      }
+      if (auto* made = domain.make_overflow()) {
+        auto* head = list.load(Sync::relaxed);
+        do {
+          made->next = head;
+          // (44) release: `next` of this one. Nobody removes any.
+        } while (!list.compare_exchange_weak(head, made, Sync::release, Sync::relaxed));
+        return made;
+      }
+      domain.wait_for_overflow();
+    }
+  }
+  /// (42) release: the reads under the hazards that were there; pairs with the next owner's acquire.
+  template <class Overflow>
+  static void overflow_release(Overflow& record) noexcept {
+    record.owned.store(false, Sync::release);
+  }
+
+  // --- who frees -----------------------------------------------------------------------------------------------------------
+
+  /// Calls `held(entry)` for each hazard there is, once or more. REQUIRES: the heavy barrier ran after the unlinking of what is
+  /// asked for. False: a pin on a retired entry was copied meanwhile, so a hazard may have been missed.
+  template <class Domain, class Held>
+  [[nodiscard]] static bool scan(Domain&& domain, Held&& held) noexcept {
+    auto& retired_copies = domain.retired_copies();
+    const std::uint64_t copies = retired_copies.load(Sync::acquire);  // (43) pairs with (13)
+    const std::uint32_t seen = domain.records_seen().load(Sync::relaxed);
+    for (std::uint32_t id = 0; id < seen; ++id) {
+      // Read after the heavy barrier: who claims it later publishes later, and then finds the entry unlinked. Acquire: pairs with
+      // (16), for the reads of the thread that had it.
+      if (domain.ownership(id).load(Sync::acquire) == record_unused) continue;
+      for (const Slot& hazard : domain.hazards(id)) look(hazard, held);
+    }
+    for (const auto* o = domain.overflow_list().load(Sync::acquire); o != nullptr; o = o->next) {  // pairs with (44)
+      for (const Slot& hazard : o->hazards) look(hazard, held);
+    }
+    return retired_copies.load(Sync::relaxed) == copies;  // after the acquires (12)
+  }
+
+ private:
+  [[nodiscard]] static const Entry* at(std::uint64_t word) noexcept {
+    return reinterpret_cast<const Entry*>(static_cast<std::uintptr_t>(slot::address(word)));  // NOLINT(performance-no-int-to-ptr)
+  }
+
+  template <class Held>
+  static void look(const Slot& hazard, Held& held) noexcept {
+    // (12) acquire: pairs with the releases that clear hazards (11): what the reader read, it read before the entry is freed.
+    // hazard_check is at least that.
+    if (const Entry* entry = hazard.load(Sync::hazard_check)) held(entry);
+  }
+};
+
+/// Entries that were unlinked and not freed yet. Taken as a whole, never one by one: so a recurring head does no harm.
+template <class Sync, class Entry>
+struct RetiredStack {
+  using Head = typename Sync::template atomic<Entry*>;
+
+  /// Puts the chain `first` .. `last` on top. `set_next(entry, next)` links.
+  template <class SetNext>
+  static void push(Head& head, Entry* first, Entry* last, SetNext&& set_next) noexcept {
+    Entry* top = head.load(Sync::relaxed);
+    do {
+      set_next(*last, top);
+      // (21) release: the chain, and that its entries are unlinked and marked; pairs with the acquire (22).
+    } while (!head.compare_exchange_weak(top, first, Sync::release, Sync::relaxed));
+  }
+  [[nodiscard]] static Entry* take(Head& head) noexcept { return head.exchange(nullptr, Sync::acquire); }  // (22)
+};
+
+/// One word of the arena's bitmap.
+template <class Sync>
+struct BitmapWord {
+  using Word = typename Sync::template atomic<std::uint64_t>;
+
+  /// Takes `bits`, none of which is set in `seen`. False: `seen` is the word now.
+  [[nodiscard]] static bool take(Word& word, std::uint64_t& seen, std::uint64_t bits) noexcept {
+    // (18) acquire: pairs with the release (19): the last owner is done with the memory.
+    return word.compare_exchange_weak(seen, seen | bits, Sync::acquire, Sync::relaxed);
+  }
+  static void give(Word& word, std::uint64_t bits) noexcept { word.fetch_and(~bits, Sync::release); }  // (19)
+
+  /// Takes a word of which nothing is taken, so that nobody takes of it meanwhile. As (18).
+  [[nodiscard]] static bool take_all(Word& word) noexcept {
+    std::uint64_t none = 0;
+    return word.compare_exchange_strong(none, ~std::uint64_t{0}, Sync::acquire, Sync::relaxed);
+  }
+  /// As (19). What earlier owners released with (19), take_all() acquired: this passes it on.
+  static void give_all(Word& word) noexcept { word.store(0, Sync::release); }
+};
+
+}  // namespace tiercache::l1
