@@ -88,7 +88,8 @@ void Eviction::used(const Core& core, std::uint64_t bucket, const detail::Match&
 }
 
 void Eviction::counted(const Core& core, Entry& entry, const Newcomer& newcomer) noexcept {
-  Access::set_freq(entry, newcomer.uses);
+  // Not what the entry before had, if this one has an idle ttl: saturated it would be taken for one that has none.
+  Access::set_freq(entry, std::min(newcomer.uses, Access::freq_limit(entry)));
   Access::queue(entry).store(newcomer.queue, std::memory_order_relaxed);
   count(newcomer.queue, weight(core, core.cost(entry)) - newcomer.weight);
 }
