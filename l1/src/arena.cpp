@@ -93,23 +93,31 @@ void Arena::free(void* memory, unsigned granules) noexcept {
 }
 
 void Arena::trim() noexcept {
-  constexpr std::uint64_t together = 64 * 1024 / block_bytes;  // fewer, larger calls
-  for (std::uint64_t block = 0; block + together <= blocks_; block += together) {
+  // By pages, since what is left lies scattered; neighbours in one call, but not so many that a thread stopped in here would
+  // withhold much.
+  constexpr std::uint64_t page_blocks = Pages::page_bytes / block_bytes;
+  constexpr std::uint64_t together_max = 64 * 1024 / block_bytes;
+  const auto take = [this](std::uint64_t block) noexcept {
+    std::uint64_t free_word = 0;
+    // As (18): the whole block, so that nobody takes of it meanwhile.
+    return taken_[block].compare_exchange_strong(free_word, ~std::uint64_t{0}, std::memory_order_acquire,
+                                                 std::memory_order_relaxed);
+  };
+  const auto give_back = [this](std::uint64_t block, std::uint64_t n) noexcept {
+    for (std::uint64_t i = 0; i < n; ++i) taken_[block + i].store(0, std::memory_order_release);  // (19)
+  };
+  for (std::uint64_t block = 0; block + page_blocks <= blocks_;) {
     std::uint64_t own = 0;
-    for (; own < together; ++own) {
-      std::uint64_t free_word = 0;
-      // As (18): the whole block, so that nobody takes of it meanwhile.
-      if (!taken_[block + own].compare_exchange_strong(free_word, ~std::uint64_t{0}, std::memory_order_acquire,
-                                                       std::memory_order_relaxed)) {
-        break;
-      }
+    while (own < together_max && block + own < blocks_ && take(block + own)) ++own;
+    const std::uint64_t whole = own - own % page_blocks;
+    if (whole != 0) {
+      ASAN_UNPOISON_MEMORY_REGION(base_ + block * block_bytes, whole * block_bytes);
+      Pages::discard(base_ + block * block_bytes, whole * block_bytes);
+      ASAN_POISON_MEMORY_REGION(base_ + block * block_bytes, whole * block_bytes);
     }
-    if (own == together) {
-      ASAN_UNPOISON_MEMORY_REGION(base_ + block * block_bytes, together * block_bytes);
-      Pages::discard(base_ + block * block_bytes, together * block_bytes);
-      ASAN_POISON_MEMORY_REGION(base_ + block * block_bytes, together * block_bytes);
-    }
-    for (std::uint64_t i = 0; i < own; ++i) taken_[block + i].store(0, std::memory_order_release);  // (19)
+    give_back(block, own);
+    // On at the next page: the block that ended the run is in it, or the run was as long as may be.
+    block += own == together_max ? own : whole + page_blocks;
   }
 }
 

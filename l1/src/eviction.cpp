@@ -384,8 +384,8 @@ Room Eviction::make_room(Core& core, Op& op, std::uint64_t bytes, Newcomer& newc
 
   // A view over its quota makes room among its own.
   const Core::ViewPart& part = core.part(newcomer.view);
-  if (const std::uint64_t quota = part.quota.load(std::memory_order_relaxed); quota != 0 && newcomer.fresh) {
-    for (unsigned n = 0; part.bytes.load(std::memory_order_relaxed) + bytes > quota; ++n) {
+  if (const std::uint64_t quota = part.quota.load(std::memory_order_relaxed); quota != 0) {
+    for (unsigned n = 0; part.bytes.load(std::memory_order_relaxed) + bytes > quota + newcomer.replaces; ++n) {
       if (n == quota_evictions || bytes > quota || !evict_of_view(work, newcomer.view)) return done(Room::none);
       if (core.reclaim_due()) core.reclaim();
     }

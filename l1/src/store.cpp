@@ -186,6 +186,7 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
   newcomer.view = view;
   if (present != nullptr) {
     newcomer.fresh = false;
+    newcomer.replaces = cost(*present);
     newcomer.queue = Access::queue(*present).load(std::memory_order_relaxed);
     if (newcomer.queue == QueueOf::none) newcomer.queue = QueueOf::main;
     newcomer.uses = Access::freq(*present);
