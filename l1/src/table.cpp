@@ -259,16 +259,22 @@ bool Table::erase(ViewId view, std::string_view key, std::uint64_t hash) noexcep
   const EraseHazards hazards;
   Op op(*core_, hazards.get());
   Bucket& home = bucket(hash);
-  // First: a fill that is in progress is in its slot when this returns, and every later one is refused. Unlinking first would
-  // let a fill slip in between.
-  BucketKernel::bump_fence(home, op);
-  core_->profile.removed(hash);
-  const detail::Match match = detail::locate(home, core_->home(hash), view, key, hash, op.key_hazard());
-  if (match.entry == nullptr) return false;
-  // A failure means that the entry is gone already: removed, or replaced by a put that came after the fence.
-  if (!BucketKernel::unlink(home, match.slot, match.word, Access::seq(*match.entry))) return false;
-  core_->unlinked(Access::at(slot::address(match.word)), core_->counters.invalidations);
-  return true;
+  bool removed = false;
+  for (;;) {
+    // First: a fill that is in progress is in its slot when this returns, and every later one is refused. Unlinking first would
+    // let a fill slip in between.
+    BucketKernel::bump_fence(home, op);
+    if (!removed) core_->profile.removed(hash);
+    const detail::Match match = detail::locate(home, core_->home(hash), view, key, hash, op.key_hazard());
+    if (match.entry == nullptr) return removed;
+    if (BucketKernel::unlink(home, match.slot, match.word, Access::seq(*match.entry))) {
+      core_->unlinked(Access::at(slot::address(match.word)), removed ? core_->counters.evictions : core_->counters.invalidations);
+      removed = true;
+    }
+    // Once more: a conditional store that met the entry after the fence may have been installed after the unlinking, or over the
+    // entry, and would outlive an erase that it should have seen or been removed by. The next fence refuses it or finds it. Each
+    // turn more means that another thread has stored.
+  }
 }
 
 void Table::reap(std::uint64_t hash, const detail::Match& match, std::uint32_t generation, std::int64_t now_ms) noexcept {
