@@ -177,7 +177,7 @@ TEST(PutWhen, OfManyThreadsThatStoreAnAbsentKeyExactlyOneDoes) {
   EXPECT_VALID(*t.table);
 }
 
-TEST(PutWhen, PresentNeverBringsBackWhatAnEraseRemoved) {
+TEST(PutWhen, NoStoreOverWhatIsPresentOutlivesAnErase) {
   Typed<std::uint64_t> t(small_options());
   constexpr unsigned rounds_count = 3000;
   std::barrier together(2);
@@ -190,11 +190,13 @@ TEST(PutWhen, PresentNeverBringsBackWhatAnEraseRemoved) {
     }
   });
   for (unsigned n = 0; n < rounds_count; ++n) {
-    t.put("k", 1);
+    Pin before;
+    ASSERT_EQ(put_when(t, When::always, "k", 1, {}, &before), PutStatus::stored);
     together.arrive_and_wait();
-    put_when(t, When::present, "k", 2);
+    if (n % 2 == 0) put_when(t, When::present, "k", 2);
+    else swap(t, before, "k", 2);
     together.arrive_and_wait();
-    // Whichever came first, the key is gone: the put only stores over what is there, and the erase removes either.
+    // Whichever came first, the key is gone: these only store over what is there, and the erase removes either.
     if (t.find("k")) ++left;
   }
   eraser.join();

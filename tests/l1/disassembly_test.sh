@@ -9,7 +9,8 @@
 # is checked as well. And the instructions that one hit or miss executes, as TRACER
 # stepped through them, contain no locked or exchanging access, no fence and no system call, and none lies outside the executable.
 # The calls among them may be of the hash and of find's own inline parts, where the compiler left those out of line (they are
-# stepped through like the rest); not of anything in the library. Each check is shown to fail, on counter-examples in TRACER and OBJECT, its object file.
+# stepped through like the rest); not of anything in the library. Each check is shown to fail, on counter-examples in TRACER
+# and OBJECT, its object file.
 set -euo pipefail
 export LC_ALL=C
 
