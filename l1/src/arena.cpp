@@ -100,18 +100,22 @@ void Arena::free(void* memory, unsigned granules) noexcept {
 }
 
 void Arena::trim() noexcept {
-  constexpr std::uint64_t together = 64 * 1024 / block_bytes;  // fewer, larger calls
-  for (std::uint64_t block = 0; block + together <= blocks_; block += together) {
+  // By pages, since what is left lies scattered; neighbours in one call, but not so many that a thread stopped in here would
+  // withhold much.
+  constexpr std::uint64_t page_blocks = Pages::page_bytes / block_bytes;
+  constexpr std::uint64_t together_max = 64 * 1024 / block_bytes;
+  for (std::uint64_t block = 0; block + page_blocks <= blocks_;) {
     std::uint64_t own = 0;
-    for (; own < together; ++own) {
-      if (!Bits::take_all(taken_[block + own])) break;
-    }
-    if (own == together) {
-      ASAN_UNPOISON_MEMORY_REGION(base_ + block * block_bytes, together * block_bytes);
-      Pages::discard(base_ + block * block_bytes, together * block_bytes);
-      ASAN_POISON_MEMORY_REGION(base_ + block * block_bytes, together * block_bytes);
+    while (own < together_max && block + own < blocks_ && Bits::take_all(taken_[block + own])) ++own;
+    const std::uint64_t whole = own - own % page_blocks;
+    if (whole != 0) {
+      ASAN_UNPOISON_MEMORY_REGION(base_ + block * block_bytes, whole * block_bytes);
+      Pages::discard(base_ + block * block_bytes, whole * block_bytes);
+      ASAN_POISON_MEMORY_REGION(base_ + block * block_bytes, whole * block_bytes);
     }
     for (std::uint64_t i = 0; i < own; ++i) Bits::give_all(taken_[block + i]);
+    // On at the next page: the block that ended the run is in it, or the run was as long as may be.
+    block += own == together_max ? own : whole + page_blocks;
   }
 }
 

@@ -181,7 +181,12 @@ struct Core {
 
   static constexpr std::size_t views_per_chunk = 16;
   using ViewChunk = std::array<ViewPart, views_per_chunk>;
-  static constexpr std::uint64_t malloc_overhead = 16;
+  static constexpr std::uint64_t malloc_overhead = 16;  // at most
+  /// What the allocator takes for memory of which so much is usable. glibc: a word more, in steps of 16; two where it mapped
+  /// pages.
+  [[nodiscard]] static constexpr std::uint64_t chunk_bytes(std::uint64_t usable) noexcept {
+    return (usable + 8 + 15) & ~std::uint64_t{15};
+  }
 
   Options options;
   std::uint64_t bucket_count = 0;

@@ -96,7 +96,8 @@ void Eviction::used(const Core& core, std::uint64_t bucket, const detail::Match&
 }
 
 void Eviction::counted(const Core& core, Entry& entry, const Newcomer& newcomer) noexcept {
-  Access::set_freq(entry, newcomer.uses);
+  // Not what the entry before had, if this one has an idle ttl: saturated it would be taken for one that has none.
+  Access::set_freq(entry, std::min(newcomer.uses, Access::freq_limit(entry)));
   Access::queue(entry).store(newcomer.queue, std::memory_order_relaxed);
   count(newcomer.queue, weight(core, core.cost(entry)) - newcomer.weight);
 }
@@ -423,8 +424,8 @@ Room Eviction::make_room(Core& core, Op& op, std::uint64_t bytes, Newcomer& newc
 
   // A view over its quota makes room among its own.
   const Core::ViewPart& part = core.part(newcomer.view);
-  if (const std::uint64_t quota = part.quota.load(std::memory_order_relaxed); quota != 0 && newcomer.fresh) {
-    for (unsigned n = 0; part.bytes.load(std::memory_order_relaxed) + bytes > quota; ++n) {
+  if (const std::uint64_t quota = part.quota.load(std::memory_order_relaxed); quota != 0) {
+    for (unsigned n = 0; part.bytes.load(std::memory_order_relaxed) + bytes > quota + newcomer.replaces; ++n) {
       if (n == quota_evictions || bytes > quota || !evict_of_view(work, newcomer.view)) return done(Room::none);
       if (core.reclaim_due()) core.reclaim();
     }

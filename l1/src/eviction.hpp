@@ -31,6 +31,7 @@ struct Newcomer {
   std::uint64_t identity = 0;  ///< Core::identity()
   std::uint16_t view = 0;
   bool fresh = true;              ///< the key is not there
+  std::uint64_t replaces = 0;     ///< what the key's entry so far is charged
   bool has_to_earn = false;       ///< a fill: may be refused when it is so large that many others would have to go
   QueueOf queue = QueueOf::main;  ///< answered by make_room(): where it shall lie
   std::uint8_t uses = 0;          ///< its use counter to begin with

@@ -24,7 +24,7 @@ void push_abandoned(Core* core) noexcept {
 std::uint64_t Core::memory_cost(const Entry& entry) const noexcept {
   const unsigned granules = Access::granules(entry);
   if (granules != 0) return granules * Arena::granule_bytes;
-  return malloc_usable_size(external_memory(entry)) + malloc_overhead;
+  return chunk_bytes(malloc_usable_size(external_memory(entry)));
 }
 
 std::uint64_t Core::cost(const Entry& entry) const noexcept {

@@ -65,7 +65,7 @@ Entry* Core::allocate(Sizes& s, const TypeOps& type) noexcept {
   const std::size_t front = external_front(type.align);
   void* memory = std::aligned_alloc(align, (front + s.bytes + align - 1) & ~(align - 1));
   if (memory != nullptr) {
-    const std::uint64_t cost = malloc_usable_size(memory) + malloc_overhead + s.heap;
+    const std::uint64_t cost = chunk_bytes(malloc_usable_size(memory)) + s.heap;
     if (cost <= s.cost || budget.reserve(cost - s.cost)) {
       if (cost < s.cost) budget.release(s.cost - cost);
       s.cost = cost;
@@ -189,6 +189,7 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
   if (present != nullptr) {
     Access::prefetch_cold(*present);  // link() will read its sequence
     newcomer.fresh = false;
+    newcomer.replaces = cost(*present);
     newcomer.queue = Access::queue(*present).load(std::memory_order_relaxed);
     if (newcomer.queue == QueueOf::none) newcomer.queue = QueueOf::main;
     newcomer.uses = Access::freq(*present);

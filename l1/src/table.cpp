@@ -273,7 +273,8 @@ bool Table::erase(ViewId view, std::string_view key, std::uint64_t hash) noexcep
     const detail::Match match = detail::locate(home, core_->home(hash), view, key, hash, op.key_hazard());
     // A failure means that the entry is gone already.
     if (match.entry != nullptr && core_->unlink(bucket_index(hash), match)) {
-      core_->unlinked(Access::at(slot::address(match.word)), core_->counter().invalidations);
+      core_->unlinked(Access::at(slot::address(match.word)),
+                      removed ? core_->counter().evictions : core_->counter().invalidations);
       removed = true;
     }
     if (BucketKernel::bump_fence(home, seen)) return removed;

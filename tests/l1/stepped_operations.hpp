@@ -1,129 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The operations of a table as lines of two tables: what is stepped and held (victims), and what others do meanwhile (rivals). A
-// new operation is one line in each.
+// The operations of a table as lines of two tables: what is stepped and held (victims, here), and what others do meanwhile
+// (rivals, stepped_rivals.hpp). A new operation is one line in each.
 #pragma once
 
-#include "fixture.hpp"
-
-#include <tiercache/base/hash.hpp>
-
-#include <algorithm>
+#include "stepped_rivals.hpp"
 
 namespace tiercache::l1::test {
-
-struct Marked {
-  std::uint64_t key = 0;
-  std::uint64_t version = 0;
-  std::uint64_t check = 0;
-  std::uint64_t pad[3] = {};
-
-  Marked() = default;
-  Marked(std::uint64_t k, std::uint64_t v) : key(k), version(v), check(mix64(k * 31 + v)) {}
-  [[nodiscard]] bool intact(std::uint64_t k) const { return key == k && check == mix64(k * 31 + version); }
-};
-
-/// One bucket of a table, and what an operation on it needs and leaves behind. keys[0] is the key operated on.
-struct Scene {
-  /// `count` keys of the bucket of `first`; by default more than a bucket holds.
-  explicit Scene(Typed<Marked>& table, const char* first = "0", std::size_t count = 20) : t(table) {
-    const std::uint64_t bucket = t.ticket(first).bucket;
-    for (std::uint64_t i = 0; keys.size() < count; ++i) {
-      std::string key = i == 0 ? first : std::to_string(i);
-      if (t.ticket(key).bucket == bucket) keys.push_back(std::move(key));
-    }
-    capacity = t.table->stats().capacity_bytes;
-  }
-
-  static constexpr std::uint64_t before = 1;               ///< the version that stands when an operation begins
-  static constexpr std::uint64_t loads = 1000;             ///< other keys, more than fit
-  static constexpr std::uint64_t victims = 1'000'000'000;  ///< the version that the victim stores
-
-  PutStatus put(std::size_t k, std::uint64_t version) { return t.put(keys[k], Marked(k, version)); }
-  PutStatus fill(const Ticket& with, std::size_t k, std::uint64_t version) { return t.fill(with, keys[k], Marked(k, version)); }
-  /// 0: absent.
-  std::uint64_t look(std::size_t k) {
-    const Pin found = t.find(keys[k]);
-    return found ? read(found, k) : 0;
-  }
-  std::uint64_t read(const Pin& found, std::size_t k) {
-    if (!t.value(found).intact(k)) wrong = "a broken value, or another key's";
-    return t.value(found).version;
-  }
-  std::uint64_t visited(std::size_t k) {
-    std::uint64_t version = 0;
-    t.table->visit(t.view, keys[k], t.hash(keys[k]), 0, fake_now_ms, [&](const void* value, const Entry&) {
-      const auto& found = *static_cast<const Marked*>(value);
-      if (!found.intact(k)) wrong = "a broken value, or another key's";
-      version = found.version;
-    });
-    return version;
-  }
-  PutStatus put_load() { return t.put("load" + std::to_string(++load % loads), Marked(0, before)); }
-
-  /// As at the beginning: nothing of the bucket is there, nothing is retired.
-  void clear() {
-    pin.reset();
-    for (const auto& key : keys) t.erase(key);
-    for (; load != 0; --load) t.erase("load" + std::to_string(load % loads));
-    t.table->drain();
-    counted = mix64(counted + 1);
-    seen = 0;
-    answered = false;
-    status = PutStatus::stored;
-  }
-  void fill_up() {
-    const std::uint64_t evictions = t.table->stats().evictions;
-    while (t.table->stats().evictions == evictions) put_load();
-    for (unsigned i = 0; i < 16; ++i) put_load();
-    t.table->drain();
-  }
-  /// The next entry that is retired makes a scan due: as many puts over as it takes to see some scans, less one. (Bounded: where
-  /// other threads are held in a scan for ever, one may be due at each put.)
-  void make_reclaim_due() {
-    std::uint64_t last = 0, peak = 0;
-    unsigned puts = 0;
-    for (unsigned scans = 0; (scans < 3 || t.table->stats().retired_bytes < peak) && puts < 2000; ++puts) {
-      put(1, before);
-      const std::uint64_t retired = t.table->stats().retired_bytes;
-      if (retired < last) {
-        ++scans;
-        peak = last;
-      }
-      last = retired;
-    }
-  }
-
-  Typed<Marked>& t;
-  std::vector<std::string> keys;
-  std::uint64_t capacity = 0;
-  std::uint64_t load = 0;
-  std::uint64_t counted = 0;  ///< a hash for the sketch, another each time: counters that are full are not written
-  Ticket ticket;
-  Pin pin;
-  const char* wrong = nullptr;
-  // What the victim was answered.
-  std::uint64_t seen = 0;
-  bool answered = false;
-  PutStatus status = PutStatus::stored;
-};
-
-struct VictimOperation {
-  const char* name;
-  void (*prepare)(Scene&);       ///< by the controller, in a cleared scene
-  void (*prepare_here)(Scene&);  ///< by the victim itself, not stepped
-  void (*run)(Scene&);           ///< stepped
-  /// What must be true at the end; null when it is. `writes`: the rival changed the key or evicts, `invalidates`: it erased or
-  /// put.
-  const char* (*verdict)(Scene&, bool writes, bool invalidates);
-};
-
-struct RivalOperation {
-  const char* name;
-  bool writes;
-  bool invalidates;
-  void (*run)(Scene&, std::uint64_t version);  ///< sets Scene::wrong
-};
 
 namespace operations {
 
@@ -149,6 +32,18 @@ inline const char* filled_it(Scene& s, bool writes, bool invalidates) {
   if (!writes && (s.status != PutStatus::stored || now != Scene::victims)) return "a fill that nobody disturbed was refused";
   return nullptr;
 }
+inline const char* stored_conditionally(Scene& s, bool writes, bool) {
+  if (s.status == PutStatus::not_hot || s.status == PutStatus::fenced)
+    return "a conditional put was refused as if it were a fill";
+  if (writes) return nullptr;
+  if (s.status != PutStatus::stored) return "a conditional put was refused though its condition held";
+  return s.look(0) != Scene::victims ? "a conditional put that nobody disturbed is not there" : nullptr;
+}
+inline const char* did_not_match(Scene& s, bool writes, bool) {
+  if (writes) return nullptr;
+  if (s.status != PutStatus::unmatched) return "a conditional put was stored though its condition did not hold";
+  return s.look(0) == Scene::victims ? "a value that was not stored is there" : nullptr;
+}
 inline const char* was_fenced(Scene& s, bool, bool) {
   return s.status != PutStatus::fenced || s.look(0) == Scene::victims ? "a fill with an outdated ticket was let in" : nullptr;
 }
@@ -165,19 +60,34 @@ inline void duplicate_it(Scene& s) {
   const Pin copy = s.pin.duplicate();
   s.seen = copy ? s.read(copy, 0) : 0;
 }
-inline void must(Scene& s, bool right, const char* otherwise) {
-  if (!right) s.wrong = otherwise;
-}
-inline void put_and_look(Scene& s, std::size_t k, std::uint64_t version) {
-  must(s, s.put(k, version) == PutStatus::stored, "a put was refused");
-  const std::uint64_t now = s.look(k);
-  must(s, now == 0 || now == version, "another value after a put");
-}
 
 }  // namespace operations
 
 inline const VictimOperation victim_operations[] = {
     {"find a hit", operations::one_entry, operations::nothing, [](Scene& s) { s.seen = s.look(0); }, operations::read_it},
+    {"find a hit on a hot entry",
+     [](Scene& s) {
+       s.put(0, Scene::before);
+       for (unsigned use = 0; use < 4; ++use) s.look(0);
+     },
+     operations::nothing, [](Scene& s) { s.seen = s.look(0); }, operations::read_it},
+    {"find a hit that ages the sketch",
+     [](Scene& s) {
+       s.put(0, Scene::before);
+       s.count_misses(25);  // the hit is the 26th
+     },
+     operations::nothing, [](Scene& s) { s.seen = s.look(0); }, operations::read_it},
+    {"find a hit that pushes an idle ttl out", [](Scene& s) { s.put_idle(0, Scene::before); }, operations::nothing,
+     [](Scene& s) { s.seen = s.look_later(0, 1000); }, operations::read_it},
+    {"find an entry that idled too long", [](Scene& s) { s.put_idle(0, Scene::before); }, operations::nothing,
+     [](Scene& s) { s.seen = s.look_later(0, 2 * Scene::idle_ttl_ms); },
+     [](Scene& s, bool, bool) -> const char* { return s.seen == Scene::before ? "found what idled too long" : nullptr; }},
+    {"find many",
+     [](Scene& s) {
+       s.put(0, Scene::before);
+       s.put(2, Scene::before);
+     },
+     operations::nothing, [](Scene& s) { s.seen = s.look_at_many(); }, operations::read_it},
     {"find a miss", operations::nothing, operations::nothing, [](Scene& s) { s.seen = s.look(0); }, operations::found_nothing},
     {"find an expired entry",
      [](Scene& s) {
@@ -210,6 +120,8 @@ inline const VictimOperation victim_operations[] = {
      operations::nothing, [](Scene& s) { s.pin.reset(); }, operations::nothing_to_say},
     {"put a new key", operations::nothing, operations::nothing, [](Scene& s) { s.status = s.put(0, Scene::victims); },
      operations::stored_it},
+    {"put a new key while the shadows have samples to see", [](Scene& s) { s.count_misses(60); }, operations::nothing,
+     [](Scene& s) { s.status = s.put(0, Scene::victims); }, operations::stored_it},
     {"put over an old value", operations::one_entry, operations::nothing, [](Scene& s) { s.status = s.put(0, Scene::victims); },
      operations::stored_it},
     {"put, pin and release", operations::one_entry, operations::nothing,
@@ -234,6 +146,34 @@ inline const VictimOperation victim_operations[] = {
        s.make_reclaim_due();
      },
      operations::nothing, [](Scene& s) { s.status = s.put(0, Scene::victims); }, operations::stored_it},
+    {"put if absent", operations::nothing, operations::nothing,
+     [](Scene& s) { s.status = s.put_when(When::absent, 0, Scene::victims); }, operations::stored_conditionally},
+    {"put if absent what is present", operations::one_entry, operations::nothing,
+     [](Scene& s) { s.status = s.put_when(When::absent, 0, Scene::victims); }, operations::did_not_match},
+    {"put if present", operations::one_entry, operations::nothing,
+     [](Scene& s) { s.status = s.put_when(When::present, 0, Scene::victims); }, operations::stored_conditionally},
+    {"compare and swap",
+     [](Scene& s) {
+       s.put(0, Scene::before);
+       s.pin = s.t.find(s.keys[0]);
+     },
+     operations::nothing, [](Scene& s) { s.status = s.swap(s.pin, 0, Scene::victims); },
+     [](Scene& s, bool writes, bool invalidates) {
+       if (!s.pin || s.read(s.pin, 0) != Scene::before) return "the expected entry's pin lost its value";
+       return operations::stored_conditionally(s, writes, invalidates);
+     }},
+    {"compare and swap with what was replaced",
+     [](Scene& s) {
+       s.put(0, Scene::before);
+       s.pin = s.t.find(s.keys[0]);
+       s.put(0, Scene::before);
+     },
+     operations::nothing, [](Scene& s) { s.status = s.swap(s.pin, 0, Scene::victims); },
+     // The pin keeps the address from being used again: whatever the rival does, it cannot match.
+     [](Scene& s, bool, bool) -> const char* {
+       return s.status != PutStatus::unmatched || s.look(0) == Scene::victims ? "a swap with an entry that was replaced"
+                                                                              : nullptr;
+     }},
     {"fill", [](Scene& s) { s.ticket = s.t.ticket(s.keys[0]); }, operations::nothing,
      [](Scene& s) { s.status = s.fill(s.ticket, 0, Scene::victims); }, operations::filled_it},
     {"fill over an old value",
@@ -252,6 +192,29 @@ inline const VictimOperation victim_operations[] = {
      operations::removed_it},
     {"erase what is absent", operations::nothing, operations::nothing, [](Scene& s) { s.answered = s.t.erase(s.keys[0]); },
      operations::nothing_to_say},
+    {"expire", operations::one_entry, operations::nothing, [](Scene& s) { s.answered = s.expire(0, fake_now_ms + 1000); },
+     [](Scene& s, bool writes, bool) -> const char* {
+       if (writes) return nullptr;
+       if (!s.answered) return "an entry that nobody touched could not be given an expiry";
+       return s.look_later(0, 999) != Scene::before || s.look_later(0, 1000) != 0 ? "the new expiry is not kept" : nullptr;
+     }},
+    {"evict",
+     [](Scene& s) {
+       s.put(0, Scene::before);
+       s.ticket = s.t.ticket(s.keys[0]);
+     },
+     operations::nothing, [](Scene& s) { s.answered = s.evict(0); },
+     [](Scene& s, bool writes, bool invalidates) {
+       if (const char* wrong = operations::removed_it(s, writes, invalidates)) return wrong;
+       const bool fenced = !writes && s.fill(s.ticket, 0, Scene::before) != PutStatus::stored;
+       return fenced ? "an eviction spoilt a ticket" : nullptr;
+     }},
+    {"resize down and up", [](Scene& s) { s.fill_up(); }, operations::nothing,
+     [](Scene& s) { s.answered = s.shrink_and_grow(s.capacity - 512); },
+     [](Scene& s, bool, bool) -> const char* {
+       const bool grown = s.t.table->stats().capacity_bytes == s.capacity;
+       return s.answered && grown ? nullptr : "a size in range was refused";
+     }},
     {"drain",
      [](Scene& s) {
        for (std::size_t k = 0; k < 4; ++k) s.put(k, Scene::before);
@@ -265,63 +228,15 @@ inline const VictimOperation victim_operations[] = {
        s.t.table->count_miss(s.counted);
      },
      operations::nothing_to_say},
+    {"add a view in a new chunk",
+     [](Scene& s) {
+       for (ViewId last = 0; last % 64 != 63;) last = *s.t.table->add_view(type_ops<Marked>());
+     },
+     operations::nothing, [](Scene& s) { s.answered = s.t.table->add_view(type_ops<Marked>()).ok(); },
+     [](Scene& s, bool, bool) -> const char* { return s.answered ? nullptr : "a view was refused"; }},
     {"add a view", operations::nothing, operations::nothing,
      [](Scene& s) { s.answered = s.t.table->add_view(type_ops<Marked>()).ok(); },
      [](Scene& s, bool, bool) -> const char* { return s.answered ? nullptr : "a view was refused"; }},
-};
-
-inline const RivalOperation rival_operations[] = {
-    {"find", false, false, [](Scene& s, std::uint64_t) { static_cast<void>(s.look(0) + s.look(1)); }},
-    {"visit", false, false, [](Scene& s, std::uint64_t) { static_cast<void>(s.visited(0) + s.visited(1)); }},
-    {"pin, duplicate, release", false, false,
-     [](Scene& s, std::uint64_t) {
-       Pin found = s.t.find(s.keys[0]);
-       const Pin second = found.duplicate();
-       found.reset();
-       if (second) s.read(second, 0);
-     }},
-    {"put", true, true, [](Scene& s, std::uint64_t version) { operations::put_and_look(s, 0, version); }},
-    {"put of the bucket's other keys", true, true,
-     [](Scene& s, std::uint64_t version) {
-       for (std::size_t k = 1; k < s.keys.size(); ++k) operations::put_and_look(s, k, version);
-     }},
-    {"put that evicts", true, false,
-     [](Scene& s, std::uint64_t) {
-       for (unsigned n = 0; n < 4; ++n) operations::must(s, s.put_load() == PutStatus::stored, "an evicting put was refused");
-     }},
-    {"fill", true, false,
-     [](Scene& s, std::uint64_t version) {
-       // Refused once, where it met an install half done; that it helps to its end.
-       PutStatus status = s.fill(s.t.ticket(s.keys[0]), 0, version);
-       if (status == PutStatus::fenced) status = s.fill(s.t.ticket(s.keys[0]), 0, version);
-       operations::must(s, status != PutStatus::fenced, "a fill was refused twice though nobody invalidated its ticket");
-       operations::must(s, status != PutStatus::no_room && status != PutStatus::too_large, "a fill found no room");
-       if (status != PutStatus::stored) return;
-       const std::uint64_t now = s.look(0);
-       operations::must(s, now == 0 || now == version, "another value after a fill");
-     }},
-    {"fill that is fenced", true, true,
-     [](Scene& s, std::uint64_t version) {
-       const Ticket ticket = s.t.ticket(s.keys[0]);
-       s.t.erase(s.keys[0]);
-       operations::must(s, s.fill(ticket, 0, version) == PutStatus::fenced, "an outdated fill was let in");
-     }},
-    {"erase", true, true,
-     [](Scene& s, std::uint64_t) {
-       s.t.erase(s.keys[0]);
-       operations::must(s, s.look(0) == 0, "a value after an erase");
-     }},
-    {"erase and put", true, true,
-     [](Scene& s, std::uint64_t version) {
-       s.t.erase(s.keys[0]);
-       operations::put_and_look(s, 0, version);
-     }},
-    {"drain", false, false, [](Scene& s, std::uint64_t) { s.t.table->drain(); }},
-    {"stats, ticket, counts", false, false,
-     [](Scene& s, std::uint64_t) {
-       static_cast<void>(s.t.ticket(s.keys[0]));
-       s.t.table->count_miss(s.counted);
-     }},
 };
 
 }  // namespace tiercache::l1::test

@@ -3,6 +3,7 @@
 
 #include <tiercache/l1/table.hpp>
 
+#include <algorithm>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -33,7 +34,16 @@ concept HasFootprint = requires(const V& v) {
   { footprint(v) } -> std::convertible_to<std::uint64_t>;
 };
 
-inline constexpr std::uint64_t malloc_overhead = 16;
+/// What the allocator takes for a request of `bytes`. glibc: its own word besides, in steps of 16, 32 at the least; what it maps
+/// for requests of 128 KiB and more (a limit that moves) may be up to a page more. Elsewhere an estimate.
+[[nodiscard]] constexpr std::uint64_t chunk_bytes(std::uint64_t bytes) noexcept {
+#ifdef __GLIBC__
+  const std::uint64_t rounded = (bytes + 8 + 15) & ~std::uint64_t{15};
+  return rounded < 32 ? 32 : rounded;
+#else
+  return bytes + 16;
+#endif
+}
 
 template <class V>
 concept StringLike = requires(const V& v) {
@@ -58,6 +68,27 @@ concept TupleLike = requires {
   std::tuple_size<V>::value;
 };
 
+/// What the nodes of a container take, as libstdc++ lays them out.
+template <class V>
+[[nodiscard]] std::uint64_t nodes(const V& value) noexcept {
+  constexpr std::uint64_t element = sizeof(typename V::value_type);
+  if constexpr (requires { value.bucket_count(); }) {
+    // A node has the next one's address and, for keys that are not numbers or the like, their hash. One bucket is in the object.
+    constexpr std::uint64_t hash = std::is_scalar_v<typename V::key_type> ? 0 : sizeof(std::size_t);
+    const std::uint64_t buckets = value.bucket_count();
+    return value.size() * chunk_bytes(sizeof(void*) + element + hash) + (buckets > 1 ? chunk_bytes(buckets * sizeof(void*)) : 0);
+  } else if constexpr (requires { typename V::key_compare; }) {
+    return value.size() * chunk_bytes(4 * sizeof(void*) + element);
+  } else if constexpr (std::ranges::random_access_range<const V>) {
+    // A deque: blocks of 512 bytes, or of one element, and an array of their addresses. There is always one more to come.
+    constexpr std::uint64_t block = element < 512 ? 512 / element * element : element;
+    const std::uint64_t blocks = value.size() / (block / element) + 1;
+    return blocks * chunk_bytes(block) + chunk_bytes(std::max<std::uint64_t>(blocks + 2, 8) * sizeof(void*));
+  } else {
+    return value.size() * chunk_bytes(2 * sizeof(void*) + element);
+  }
+}
+
 template <class V>
 [[nodiscard]] std::uint64_t elements(const V& range) noexcept {
   std::uint64_t sum = 0;
@@ -70,7 +101,8 @@ template <class V>
 }  // namespace detail
 
 /// Bytes a value owns outside itself: by its own footprint(), else a sensible sum for strings, vectors, maps, sets, lists, pairs,
-/// tuples, arrays, optionals and unique_ptrs of such, else 0. An estimate to within the allocator's rounding.
+/// tuples, arrays, optionals and unique_ptrs of such, else 0. With the allocator's rounding: on glibc what strings, vectors and
+/// unique_ptrs own is exact below 128 KiB, and with libstdc++ sets, maps and lists are as well.
 template <class V>
 [[nodiscard]] std::uint64_t heap_footprint(const V& value) noexcept {
   if constexpr (detail::HasFootprint<V>) {
@@ -80,18 +112,16 @@ template <class V>
   } else if constexpr (detail::StringLike<V>) {
     const auto inside = reinterpret_cast<std::uintptr_t>(value.data()) - reinterpret_cast<std::uintptr_t>(&value);
     if (inside < sizeof(V)) return 0;  // a short string lives in the object
-    return (value.capacity() + 1) * sizeof(typename V::value_type) + detail::malloc_overhead;
+    return detail::chunk_bytes((value.capacity() + 1) * sizeof(typename V::value_type));
   } else if constexpr (detail::VectorLike<V>) {
     if (value.capacity() == 0) return 0;
     if constexpr (std::is_same_v<typename V::value_type, bool>) {
-      return value.capacity() / 8 + detail::malloc_overhead;
+      return detail::chunk_bytes(value.capacity() / 8);
     } else {
-      return value.capacity() * sizeof(typename V::value_type) + detail::malloc_overhead + detail::elements(value);
+      return detail::chunk_bytes(value.capacity() * sizeof(typename V::value_type)) + detail::elements(value);
     }
   } else if constexpr (detail::NodeLike<V>) {
-    std::uint64_t sum = value.size() * (sizeof(typename V::value_type) + 2 * sizeof(void*) + detail::malloc_overhead);
-    if constexpr (requires { value.bucket_count(); }) sum += value.bucket_count() * sizeof(void*);
-    return sum + detail::elements(value);
+    return detail::nodes(value) + detail::elements(value);
   } else if constexpr (requires(const V& v) {
                          v.has_value();
                          *v;
@@ -102,7 +132,7 @@ template <class V>
                          typename V::element_type;
                        }) {
     if constexpr (!std::is_array_v<typename V::element_type> && !std::is_void_v<typename V::element_type>) {
-      return value ? sizeof(typename V::element_type) + detail::malloc_overhead + heap_footprint(*value) : 0;
+      return value ? detail::chunk_bytes(sizeof(typename V::element_type)) + heap_footprint(*value) : 0;
     } else {
       return 0;
     }

@@ -43,8 +43,8 @@ struct EntryMeta {
   std::uint16_t shard = 0;
   std::int64_t hard_expiry_ms = 0;  ///< coarse_now_ms() at which it expires; 0: never; below 2^48
   std::uint32_t soft_lead_ms = 0;   ///< how long before hard expiry it goes soft-stale; 0: never
-  std::int64_t idle_ttl_ms =
-      0;  ///< expires when not read for so long, to within 64 ms or 1 part in 60; 0: never; at most 49 days
+  std::int64_t idle_ttl_ms = 0;  ///< expires when not read for so long, late by less than 128 ms or (from 17 minutes on) 1 part
+                                 ///< in 500; 0: never; at most 49 days
 };
 
 /// Captured BEFORE the L2 read is sent; a fill with it is refused once the key was erased, invalidated or put. A plain value.
