@@ -7,6 +7,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <limits>
 
 namespace tiercache::detail {
 namespace {
@@ -158,7 +159,8 @@ Result<ViewState*> StoreCore::open_view(std::string_view name, const ViewOptions
   view.options = options;
   view.ops = &ops;
   view.l1_id = *id;
-  table->set_quota(*id, options.l1_quota_bytes);
+  // Without a quota of its own the bytes are counted all the same, for the metrics.
+  table->set_quota(*id, options.l1_quota_bytes != 0 ? options.l1_quota_bytes : std::numeric_limits<std::uint64_t>::max());
   by_l1_id_[*id % by_l1_id_.size()].store(&view,
                                           std::memory_order_release);  // (3) the view is complete before the hand can see it
   for (std::size_t i = local_hash(name, 0);; ++i) {

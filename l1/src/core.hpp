@@ -89,12 +89,15 @@ struct Core {
   /// A view's type and its part of the budget.
   struct ViewPart {
     std::atomic<const TypeOps*> ops{nullptr};
-    std::atomic<std::uint64_t> bytes{0};  // of its entries, counted only where there is a quota
+    std::atomic<std::uint64_t> bytes{0};  // of the entries that came since there was a quota
     std::atomic<std::uint64_t> quota{0};  // 0: none
+    std::atomic<bool> counts{false};      // there was one
   };
   [[nodiscard]] ViewPart& part(ViewId view) const noexcept;
   /// An entry counts for its view from just before its link to its unlinking.
-  void count_for_view(const Entry& entry, std::uint64_t sign) noexcept;
+  void enter_view(Entry& entry) noexcept;
+  void leave_view(const Entry& entry) noexcept;
+  [[nodiscard]] std::uint64_t payload(const Entry& entry) const noexcept;
 
   // store.cpp
   struct Sizes {

@@ -48,7 +48,7 @@ void Core::push_retired(std::atomic<Entry*>& stack, Entry* first, Entry* last) n
 
 void Core::retire(Entry* entry) noexcept {
   eviction.left(*this, *entry);
-  count_for_view(*entry, ~std::uint64_t{0});
+  leave_view(*entry);
   detail::Hazards::mark_retired(Access::flags(*entry), Access::flag_retired);
   budget.retire(cost(*entry));
   push_retired(retired[thread_index() % stripes].head, entry, entry);

@@ -47,9 +47,10 @@ class Sketch {
       static_cast<void>(
           place.word->compare_exchange_strong(word, word + (std::uint64_t{1} << place.shift), std::memory_order_relaxed));
     }
-    // Counted by thread: a shared count would be the busiest word of all. Odd, so that two sketches used in turn both age.
-    static thread_local constinit std::uint32_t additions = 0;
-    if (++additions % aging_step == 0) age();
+    // A load and a store, not one locked step: counts that races lose make the halving a little rarer, no more.
+    const std::uint64_t additions = additions_.load(std::memory_order_relaxed) + 1;
+    additions_.store(additions, std::memory_order_relaxed);
+    if (additions % aging_step == 0) age();
   }
 
  private:
@@ -93,7 +94,8 @@ class Sketch {
 
   std::uint64_t lines_ = 0;
   std::unique_ptr<Line[]> table_;
-  alignas(64) std::atomic<std::uint64_t> aging_{0};
+  alignas(64) std::atomic<std::uint64_t> additions_{0};
+  std::atomic<std::uint64_t> aging_{0};
 };
 
 }  // namespace tiercache::l1

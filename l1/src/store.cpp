@@ -216,7 +216,7 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
   type.move_construct(bytes + s.value_offset, value);
   if (type.heap_bytes != nullptr) Access::heap_charge(*entry) = s.heap;
   eviction.counted(*this, *entry, newcomer);
-  count_for_view(*entry, 1);
+  enter_view(*entry);
 
   // Published before anyone can unlink the entry: no barrier, no re-check.
   detail::HazardSlot* pinned = nullptr;
@@ -238,7 +238,7 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
   // Nobody saw the entry. The value goes back to the caller.
   if (pinned != nullptr) detail::clear(*pinned);
   eviction.left(*this, *entry);
-  count_for_view(*entry, ~std::uint64_t{0});
+  leave_view(*entry);
   type.destroy(value);
   type.move_construct(value, bytes + s.value_offset);
   type.destroy(bytes + s.value_offset);

@@ -15,8 +15,8 @@ namespace {
 
 constexpr std::uint64_t capacity_min = 32 << 10;
 constexpr std::uint64_t capacity_max = std::uint64_t{1} << 44;
-constexpr std::uint64_t bucket_count_max = 0xffffffffULL;
-constexpr std::uint64_t tables_per_entry = 38;  // bytes: slots and stamps 19, ghosts 8, sketch 6, queue and shadows 5
+constexpr std::uint64_t bucket_count_max = 1ULL << 27;  // slots have 32-bit positions
+constexpr std::uint64_t tables_per_entry = 38;          // bytes: slots and stamps 19, ghosts 8, sketch 6, queue and shadows 5
 // Of 31 slots. One newcomer in 80 finds its bucket full; in small tables, where space is cheap, one in 500.
 constexpr std::uint64_t expected_per_bucket = 20;
 constexpr std::uint64_t expected_per_bucket_small = 17;
@@ -116,12 +116,21 @@ Core::ViewPart& Core::part(ViewId view) const noexcept {
 }
 const TypeOps* Core::ops(ViewId view) const noexcept { return part(view).ops.load(std::memory_order_acquire); }
 
-void Core::count_for_view(const Entry& entry, std::uint64_t sign) noexcept {
-  ViewPart& of = part(entry.view());
-  if (of.quota.load(std::memory_order_relaxed) != 0) of.bytes.fetch_add(sign * cost(entry), std::memory_order_relaxed);
-  const std::uint64_t heap = Access::has_heap_charge(entry) ? Access::heap_charge(entry) : 0;
-  counter().payload.fetch_add(sign * (entry.key().size() + of.ops.load(std::memory_order_relaxed)->size + heap),
-                              std::memory_order_relaxed);
+std::uint64_t Core::payload(const Entry& entry) const noexcept {
+  return entry.key().size() + ops(entry.view())->size + (Access::has_heap_charge(entry) ? Access::heap_charge(entry) : 0);
+}
+
+void Core::enter_view(Entry& entry) noexcept {
+  if (ViewPart& of = part(entry.view()); of.counts.load(std::memory_order_relaxed)) {
+    Access::set_counted(entry);
+    of.bytes.fetch_add(cost(entry), std::memory_order_relaxed);
+  }
+  counter().payload.fetch_add(payload(entry), std::memory_order_relaxed);
+}
+
+void Core::leave_view(const Entry& entry) noexcept {
+  if (Access::counted(entry)) part(entry.view()).bytes.fetch_sub(cost(entry), std::memory_order_relaxed);
+  counter().payload.fetch_sub(payload(entry), std::memory_order_relaxed);
 }
 
 void Core::set_limits(std::uint64_t capacity_bytes) noexcept {
@@ -249,7 +258,9 @@ bool Table::evict(ViewId view, std::string_view key, std::uint64_t hash) noexcep
 
 Result<void> Table::resize(std::uint64_t capacity_bytes) noexcept { return core_->resize(capacity_bytes); }
 void Table::set_quota(ViewId view, std::uint64_t bytes) noexcept {
-  core_->part(view).quota.store(bytes, std::memory_order_relaxed);
+  Core::ViewPart& part = core_->part(view);
+  if (bytes != 0) part.counts.store(true, std::memory_order_relaxed);
+  part.quota.store(bytes, std::memory_order_relaxed);
 }
 std::uint64_t Table::view_bytes(ViewId view) const noexcept { return core_->part(view).bytes.load(std::memory_order_relaxed); }
 

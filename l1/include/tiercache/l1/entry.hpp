@@ -43,11 +43,11 @@ enum class QueueOf : std::uint8_t { none, small, main };
 ///   -8 | soft_lead | idle|                      u32 soft_lead_ms, u32 idle word (idle.hpp), only read with flag 0x20
 ///      +-----------+-----+
 ///
-/// flags: 0x0f log2 of the value's alignment, 0x10 a heap charge, 0x20 an idle ttl, 0x80 retired.
-/// The value begins at the next multiple of its alignment; the entry itself is aligned to that, and at least to 32. The cold part
-/// is at the end of the entry's granules; outside the arena it is in front of the entry.
-/// The heap charge is stored, not computed again at the end: a footprint() that looks through a pointer at something that still
-/// changes would otherwise drift the budget.
+/// flags: 0x0f log2 of the value's alignment, 0x10 a heap charge, 0x20 an idle ttl, 0x40 counted in its view's bytes, 0x80
+/// retired. The value begins at the next multiple of its alignment; the entry itself is aligned to that, and at least to 32. The
+/// cold part is at the end of the entry's granules; outside the arena it is in front of the entry. The heap charge is stored, not
+/// computed again at the end: a footprint() that looks through a pointer at something that still changes would otherwise drift
+/// the budget.
 class Entry {
  public:
   static constexpr std::size_t header_bytes = 20;
@@ -89,6 +89,7 @@ class Entry {
   friend struct detail::EntryAccess;
   static constexpr std::uint8_t flag_heap = 0x10;
   static constexpr std::uint8_t flag_idle = 0x20;
+  static constexpr std::uint8_t flag_counted = 0x40;
   static constexpr std::uint8_t flag_retired = 0x80;
   static constexpr std::int64_t never = (std::int64_t{1} << 48) - 1;
 
@@ -155,6 +156,14 @@ struct EntryAccess {
     if (now != old) word.store(now, std::memory_order_relaxed);
   }
   [[nodiscard]] static std::uint8_t freq(const Entry& entry) noexcept { return entry.freq_.load(std::memory_order_relaxed); }
+  /// Before the link, by the only thread that knows the entry.
+  static void set_counted(Entry& entry) noexcept {
+    entry.flags_.store(static_cast<std::uint8_t>(entry.flags_.load(std::memory_order_relaxed) | Entry::flag_counted),
+                       std::memory_order_relaxed);
+  }
+  [[nodiscard]] static bool counted(const Entry& entry) noexcept {
+    return (entry.flags_.load(std::memory_order_relaxed) & Entry::flag_counted) != 0;
+  }
   [[nodiscard]] static std::atomic<QueueOf>& queue(const Entry& entry) noexcept { return entry.queue_; }
   static void set_freq(const Entry& entry, std::uint8_t freq) noexcept { entry.freq_.store(freq, std::memory_order_relaxed); }
 

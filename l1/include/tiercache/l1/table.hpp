@@ -190,8 +190,8 @@ class Table {
   /// pinned, or held by stopped threads, stays over the new budget until it is released. Lock-free, O(entries that go).
   Result<void> resize(std::uint64_t capacity_bytes) noexcept;
   /// The most that a view's entries may take of the budget (0: no limit): a store that would pass it evicts entries of that view,
-  /// or is refused (no_room) when none are near. To within one entry a thread. Wait-free. The first quota is set before the view
-  /// has entries: from then on its bytes are counted; view_bytes() is 0 without.
+  /// or is refused (no_room) when none are near. To within one entry a thread. Wait-free. Bytes are counted
+  /// for entries that come after the first quota; view_bytes() is theirs.
   void set_quota(ViewId view, std::uint64_t bytes) noexcept;
   [[nodiscard]] std::uint64_t view_bytes(ViewId view) const noexcept;
 
@@ -260,7 +260,7 @@ class Table {
 
   Bucket* buckets_;
   std::uint64_t line_count_;  // < 2^32
-  Profile* profile_;  // null: none
+  Profile* profile_;          // null: none
   Core* core_;
 };
 
