@@ -153,10 +153,6 @@ class Size {
 
   void batch_row(const std::string& row) {
     if (!arguments_.wants(row)) return;
-    if (!HasFindMany<l1::Table>) {
-      std::fprintf(stderr, "\n%s: the table has no find_many", row.c_str());
-      return;
-    }
     attempt(report_, row, [&] {
       static_cast<void>(ours());
       static_cast<void>(floor());

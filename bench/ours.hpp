@@ -8,18 +8,11 @@
 #include <tiercache/l1/footprint.hpp>
 #include <tiercache/l1/table.hpp>
 
-#include <concepts>
+#include <array>
 #include <memory>
-#include <span>
 #include <stdexcept>
 
 namespace tiercache::bench {
-
-/// Looks a batch up with all its cache misses in flight together, if the table has it.
-template <class T>
-concept HasFindMany = requires(T& table, std::span<const std::string_view> keys, const std::uint64_t* hashes, l1::Pin* out) {
-  { table.find_many(l1::ViewId{}, keys, hashes, std::uint32_t{1}, std::int64_t{0}, out) } -> std::convertible_to<std::size_t>;
-};
 
 /// What one entry takes of the arena: key, value and 44 bytes, rounded up to 32. Sizes the tables.
 constexpr std::uint32_t entry_bytes = (key_bytes + sizeof(Value) + 44 + 31) / 32 * 32;
@@ -66,27 +59,21 @@ class Ours {
   }
   template <std::size_t N, class F>
   void read_batch(const Request* requests, F&& f) {
-    read_batch_of<N>(*table_, requests, f);
+    std::array<std::string_view, N> keys;
+    std::array<std::uint64_t, N> hashes;
+    std::array<l1::Pin, N> pins;
+    for (std::size_t i = 0; i < N; ++i) {
+      keys[i] = requests[i].key();
+      hashes[i] = table_->hash(view_, keys[i]);
+    }
+    static_cast<void>(table_->find_many(view_, keys, hashes.data(), 1, now_, pins.data()));
+    for (std::size_t i = 0; i < N; ++i) {
+      if (const l1::Pin& pin = pins[i]) f(requests[i], pin.value_as<Value>(keys[i]));
+    }
   }
   [[nodiscard]] L1Stats stats() const { return table_->stats(); }
 
  private:
-  template <std::size_t N, class T, class F>
-  void read_batch_of(T& table, const Request* requests, F&& f) {
-    if constexpr (HasFindMany<T>) {
-      std::array<std::string_view, N> keys;
-      std::array<std::uint64_t, N> hashes;
-      std::array<l1::Pin, N> pins;
-      for (std::size_t i = 0; i < N; ++i) {
-        keys[i] = requests[i].key();
-        hashes[i] = table.hash(view_, keys[i]);
-      }
-      static_cast<void>(table.find_many(view_, keys, hashes.data(), 1, now_, pins.data()));
-      for (std::size_t i = 0; i < N; ++i)
-        if (pins[i]) f(requests[i], pins[i].value_as<Value>(keys[i]));
-    }
-  }
-
   std::unique_ptr<l1::Table> table_;
   l1::ViewId view_ = 0;
   std::int64_t now_ = coarse_now_ms();
