@@ -65,12 +65,13 @@ R contain(StoreCore* core, F&& call) noexcept {
 l1::Pin View::probe(std::string_view id) noexcept {
   if (state_ == nullptr) [[unlikely]]
     return {};
+  l1::Table& table = *core_->table;
+  const std::uint64_t hash = table.hash(state_->l1_id, id);
+  table.prefetch(hash);  // the bucket is on its way while the clock is read
   const Standing standing = this->standing(id);
   if (standing.now_ms < 0) [[unlikely]]
     return {};
   TIERCACHE_LAB_POINT(validity_to_probe, id);
-  l1::Table& table = *core_->table;
-  const std::uint64_t hash = table.hash(state_->l1_id, id);
   l1::Pin pin = table.find(state_->l1_id, id, hash, standing.generation, standing.now_ms);
   if (pin) [[likely]] {
     state_->l1_hits.add();

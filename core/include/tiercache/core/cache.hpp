@@ -46,7 +46,9 @@ class Cache {
  public:
   /// L1, then Redis. Absent: an empty handle without error. Redis away: an empty handle with Errc::unavailable.
   [[nodiscard]] Handle<V> get(std::string_view key, const ReadOptions& options = {}) {
-    if (Handle<V> hit = probe(key)) return hit;
+    if (l1::Pin pin = view_->probe(key)) [[likely]]
+      return Handle<V>(std::move(pin), key);
+    if (Handle<V> copy = copy_of_hit(key)) return copy;
     return wrap(view_->read(key, options, nullptr));
   }
 
@@ -57,7 +59,9 @@ class Cache {
   /// deadline_exceeded.
   template <class F>
   [[nodiscard]] Handle<V> get_or_load(std::string_view key, F&& loader, const ReadOptions& options = {}) {
-    if (Handle<V> hit = probe(key)) return hit;
+    if (l1::Pin pin = view_->probe(key)) [[likely]]
+      return Handle<V>(std::move(pin), key);
+    if (Handle<V> copy = copy_of_hit(key)) return copy;
     const auto call = [&loader]() -> detail::LoadResult { return run_loader(loader); };
     const detail::LoaderRef ref(call);
     return wrap(view_->read(key, options, &ref));
@@ -113,13 +117,10 @@ class Cache {
   friend class Store;
   explicit Cache(std::shared_ptr<detail::View> view) noexcept : view_(std::move(view)) {}
 
-  Handle<V> probe(std::string_view key) {
+  /// A hit that could not be pinned, because the thread's pins are used up.
+  Handle<V> copy_of_hit(std::string_view key) {
     Handle<V> handle;
-    handle.pin_ = view_->probe(key);
-    if (handle.pin_) {
-      handle.value_ = &handle.pin_.template value_as<V>();
-      handle.source_ = Source::l1;
-    } else if (l1::pins_exhausted()) [[unlikely]] {
+    if (l1::pins_exhausted()) [[unlikely]] {
       try {
         view_->visit(key, [&handle](const l1::Entry& entry) {
           auto copy = std::make_shared<V>(entry.value_as<V>());
