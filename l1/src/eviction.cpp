@@ -269,14 +269,16 @@ bool Eviction::evict_one(Work& work, const Newcomer& newcomer) noexcept {
         to_main(core, candidate);
         continue;
       }
-      const Held victim = turn_hand(work);
+      const std::uint8_t uses = Access::freq(*candidate.entry);
+      const std::uint32_t came = stamp(candidate.index, candidate.slot);
+      const std::uint64_t identity = Core::identity(candidate.index, slot::tag(candidate.word));
+      // Most were asked for once: they cannot be more frequent than any victim, so none is looked for.
+      const bool hopeless = uses == 0 && sketch_.estimate(identity) <= policy::estimate_margin;
+      const Held victim = hopeless ? Held{} : turn_hand(work);
       if (work.freed != 0) {
         small_queue_.push(position);
         return true;
       }
-      const std::uint8_t uses = Access::freq(*candidate.entry);
-      const std::uint32_t came = stamp(candidate.index, candidate.slot);
-      const std::uint64_t identity = Core::identity(candidate.index, slot::tag(candidate.word));
       bool better = false;
       if (victim) {
         better = policy::replaces(sketch_, {identity, age_of(came)}, uses > 0, rival(victim));
