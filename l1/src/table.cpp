@@ -17,10 +17,12 @@ constexpr std::uint64_t capacity_min = 32 << 10;
 constexpr std::uint64_t capacity_max = std::uint64_t{1} << 44;
 constexpr std::uint64_t bucket_count_max = 1ULL << 27;  // slots have 32-bit positions
 constexpr std::uint64_t tables_per_entry = 38;          // bytes: slots and stamps 19, ghosts 8, sketch 6, queue and shadows 5
-// Of 31 slots. One newcomer in 80 finds its bucket full; in small tables, where space is cheap, one in 500.
+// Of 31 slots. One newcomer in 80 finds its bucket full; in small tables, where space is cheap, next to none.
 constexpr std::uint64_t expected_per_bucket = 20;
-constexpr std::uint64_t expected_per_bucket_small = 17;
-constexpr std::uint64_t small_table = 65536;     // entries
+constexpr std::uint64_t expected_per_bucket_small = 14;
+constexpr std::uint64_t expected_per_bucket_tiny = 17;
+constexpr std::uint64_t small_table = 65536;  // entries
+constexpr std::uint64_t tiny_table = 512;
 constexpr std::uint64_t large_table = 64 << 20;  // bytes
 
 [[nodiscard]] Error refused(std::string message) { return {Errc::invalid_argument, std::move(message)}; }
@@ -52,7 +54,9 @@ bool Core::allocate_tables() noexcept {
   std::uint64_t expected =
       std::max(options.capacity_bytes, options.resize_max_bytes) / (options.expected_entry_bytes + tables_per_entry);
   if (options.capacity_objects != 0) expected = std::min(expected, options.capacity_objects);
-  const std::uint64_t per_bucket = expected <= small_table ? expected_per_bucket_small : expected_per_bucket;
+  const std::uint64_t per_bucket = expected > small_table  ? expected_per_bucket
+                                   : expected > tiny_table ? expected_per_bucket_small
+                                                           : expected_per_bucket_tiny;
   bucket_count = std::max<std::uint64_t>((expected + per_bucket - 1) / per_bucket, 2);
   // A quarter more than the budget, so that runs are found; the budget bounds what is in use.
   const std::uint64_t most = std::max(options.capacity_bytes, options.resize_max_bytes);
