@@ -259,7 +259,7 @@ bool Eviction::evict_one(Work& work, const Newcomer& newcomer) noexcept {
       }
       if (Access::queue(*candidate.entry).load(std::memory_order_relaxed) != QueueOf::small) continue;
       if (core.is_void(*candidate.entry, work.now_ms)) {
-        drop(work, candidate, true);
+        if (!drop(work, candidate, true)) small_queue_.push(position);  // replaced meanwhile: its cell is in our hands
         return true;
       }
       ++step;
@@ -295,13 +295,27 @@ bool Eviction::evict_one(Work& work, const Newcomer& newcomer) noexcept {
         continue;
       }
       ghost_.record(identity, came & tick_mask, now());
-      drop(work, candidate, false);
+      if (!drop(work, candidate, false)) small_queue_.push(position);
       return true;
     }
   }
   const Held victim = turn_hand(work);
   if (victim && work.freed == 0) drop(work, victim, false);
+  if (!victim && work.freed == 0) evict_any(work);
   return true;
+}
+
+/// Where neither queue has anything to give, what is left was lost from the small one: an entry that was replaced while its cell
+/// was in another thread's hands. Any will do.
+void Eviction::evict_any(Work& work) noexcept {
+  for (unsigned n = 0; n < hand_steps_max; ++n) {
+    const std::uint64_t index = hand_.fetch_add(1, std::memory_order_relaxed) % work.core.bucket_count;
+    Held held;
+    for (unsigned i = 0; i < words_per_bucket; i = next_slot(i)) {
+      if (hold(work, work.op.other_hazard(), index, i, held) && drop(work, held, work.core.is_void(*held.entry, work.now_ms)))
+        return;
+    }
+  }
 }
 
 void Eviction::look_ahead(const Core& core) const noexcept {

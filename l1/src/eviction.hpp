@@ -159,6 +159,7 @@ class Eviction {
   void met(std::uint32_t age) noexcept;
   /// False: the newcomer itself would be the next to go.
   [[nodiscard]] bool evict_one(Work& work, const Newcomer& newcomer) noexcept;
+  void evict_any(Work& work) noexcept;
   /// Has the lines under way that the next evictions will read, the later ones' slots and the next one's entry.
   void look_ahead(const Core& core) const noexcept;
   void sweep(Work& work) noexcept;
