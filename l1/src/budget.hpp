@@ -66,7 +66,7 @@ class Budget {
     if (objects_max_ != 0) return objects_.load(std::memory_order_relaxed);
     std::uint64_t sum = 0;
     for (const Stripe& stripe : striped_) sum += stripe.objects.load(std::memory_order_relaxed);
-    return sum;
+    return static_cast<std::int64_t>(sum) < 0 ? 0 : sum;  // the stripes are not read at one instant
   }
   /// Bytes of what is in the table or about to be.
   [[nodiscard]] std::uint64_t entry_bytes() const noexcept {

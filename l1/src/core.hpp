@@ -103,7 +103,7 @@ struct Core {
   struct Sizes {
     std::size_t value_offset = 0;
     std::size_t bytes = 0;  // of the allocation
-    unsigned granules = 0;  // 0: from operator new, for sure
+    unsigned granules = 0;  // 0: from the system allocator
     std::uint64_t heap = 0;
     std::uint64_t cost = 0;  // an upper bound of what is charged
   };

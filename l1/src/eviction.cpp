@@ -147,6 +147,7 @@ bool Eviction::drop(Work& work, const Held& held, bool is_void) noexcept {
     ++work.freed;
   } else if (main) {
     met(aged);
+    victim_.store(0, std::memory_order_relaxed);  // or what comes to lie there next would be taken for it
     Counters::one(core.counter().demoted);
   }
   core.unlinked(Access::at(slot::address(held.word)), is_void ? core.counter().expirations : core.counter().evictions);
@@ -191,7 +192,8 @@ Eviction::Held Eviction::turn_hand(Work& work) noexcept {
     held.slot = here.slot;
     if (!usable(held)) {
       if (work.freed != 0) return {};
-      continue;  // the stamp was wrong
+      mend_stamp(held);
+      continue;
     }
     const std::uint8_t uses = Access::freq(*held.entry);
     if (policy_ == Policy::lru || uses == 0 || reinserted == policy::hand_most) {
@@ -208,6 +210,17 @@ Eviction::Held Eviction::turn_hand(Work& work) noexcept {
 
 policy::Rival Eviction::rival(const Held& held) const noexcept {
   return {Core::identity(held.index, slot::tag(held.word)), age(held.index, held.slot)};
+}
+
+/// Races leave stamps behind that are not of what lies there: of two threads that unlink an entry the loser restores the stamp of
+/// an empty slot; a slow store stamps a later entry. Unmended they would hide what else lies in the bucket, or the entry itself.
+void Eviction::mend_stamp(const Held& held) noexcept {
+  Stamp& stamp = stamp_at(held.index, held.slot);
+  const QueueOf queue = held ? Access::queue(*held.entry).load(std::memory_order_relaxed) : QueueOf::none;
+  const std::uint32_t found = stamp.load(std::memory_order_relaxed);
+  if (queue == QueueOf::none && found != absent) stamp.store(absent, std::memory_order_relaxed);
+  if (queue == QueueOf::small && (found & small_bit) == 0) stamp.store(found | small_bit, std::memory_order_relaxed);
+  if (queue == QueueOf::main && (found & small_bit) != 0) stamp.store(now(), std::memory_order_relaxed);
 }
 
 /// The entry of the main queue, by the stamps, that has been longest in a bucket.
@@ -301,7 +314,8 @@ bool Eviction::evict_one(Work& work, const Newcomer& newcomer) noexcept {
   }
   const Held victim = turn_hand(work);
   if (victim && work.freed == 0) drop(work, victim, false);
-  if (!victim && work.freed == 0) evict_any(work);
+  // Only where the main queue is empty, or nearly: otherwise the hand has just met nothing old enough, and goes on next time.
+  if (!victim && work.freed == 0 && main_weight() <= weight_max(core) / 64) evict_any(work);
   return true;
 }
 
@@ -348,9 +362,12 @@ void Eviction::sweep(Work& work) noexcept {
           work.core.buckets[ahead / words_per_bucket].slot(ahead % words_per_bucket).load(StdSync::relaxed);
       if (slot::taken(word)) __builtin_prefetch(Access::at(slot::address(word)));
     }
+    if (at % words_per_bucket == control_index) continue;
     Held held;
-    if (at % words_per_bucket == control_index ||
-        !hold(work, work.op.other_hazard(), at / words_per_bucket, at % words_per_bucket, held)) {
+    held.index = at / words_per_bucket;
+    held.slot = static_cast<unsigned>(at % words_per_bucket);
+    if (!hold(work, work.op.other_hazard(), held.index, held.slot, held)) {
+      mend_stamp(held);
       continue;
     }
     if (!work.core.is_void(*held.entry, work.now_ms)) {
@@ -359,6 +376,7 @@ void Eviction::sweep(Work& work) noexcept {
           age(held.index, held.slot) > 2 * entries(work.core)) {
         to_main(work.core, held);
       }
+      mend_stamp(held);
       if (--patience == 0) break;
       continue;
     }
@@ -410,7 +428,11 @@ Room Eviction::make_room(Core& core, Op& op, std::uint64_t bytes, Newcomer& newc
   if (newcomer.fresh) {
     const std::uint64_t tick = tick_.fetch_add(1, std::memory_order_relaxed);
     if (tick % sweep_interval == 0 || voids_near_.load(std::memory_order_relaxed)) sweep(work);
-    if (tick % 64 == 0) entries_.store(budget.objects(), std::memory_order_relaxed);
+    if (tick % 64 == 0) {
+      const std::uint64_t entries = budget.objects();
+      entries_.store(entries, std::memory_order_relaxed);
+      if (tick % 4096 == 0) adapt(entries);
+    }
     if (adaptive) {
       ghost_.prefetch(newcomer.identity);
       look_ahead(core);
@@ -441,7 +463,11 @@ Room Eviction::make_room(Core& core, Op& op, std::uint64_t bytes, Newcomer& newc
   // A view over its quota makes room among its own.
   const Core::ViewPart& part = core.part(newcomer.view);
   if (const std::uint64_t quota = part.quota.load(std::memory_order_relaxed); quota != 0) {
-    for (unsigned n = 0; part.bytes.load(std::memory_order_relaxed) + bytes > quota + newcomer.replaces; ++n) {
+    const auto over = [&]() noexcept {
+      const std::uint64_t held = part.bytes.load(std::memory_order_relaxed);
+      return held > newcomer.replaces && held - newcomer.replaces > quota - std::min(bytes, quota);
+    };
+    for (unsigned n = 0; bytes > quota || over(); ++n) {
       if (n == quota_evictions || bytes > quota || !evict_of_view(work, newcomer.view)) return done(Room::none);
       if (core.reclaim_due()) core.reclaim();
     }
@@ -452,7 +478,7 @@ Room Eviction::make_room(Core& core, Op& op, std::uint64_t bytes, Newcomer& newc
     count_it();
     return done(Room::made);
   }
-  const bool has_to_earn = newcomer.has_to_earn && newcomer.fresh && weighs > 1 && weighs > weight_max(core) / 64;
+  const bool has_to_earn = adaptive && newcomer.has_to_earn && newcomer.fresh && weighs > 1 && weighs > weight_max(core) / 64;
   if (newcomer.fresh && adaptive) {
     newcomer.queue = QueueOf::small;
     const auto came = ghost_.age(newcomer.identity, now());
@@ -519,7 +545,7 @@ Room Eviction::make_slot(Core& core, Op& op, std::uint64_t index, const Newcomer
       ghost_.record(newcomer.identity, now(), now());
       room = Room::not_hot;
     } else {
-      if (!main) ghost_.record(rival(held).hash, stamp(index, worst) & tick_mask, now());
+      if (policy_ == Policy::adaptive && !main) ghost_.record(rival(held).hash, stamp(index, worst) & tick_mask, now());
       if (drop(work, held, false)) Counters::one(core.counter().crowded_out);
     }
   }
@@ -572,7 +598,9 @@ std::vector<KeyAge> Eviction::coldest(Core& core, std::uint32_t k) {
 }
 
 void Eviction::adapt(std::uint64_t entries) noexcept {
-  if (policy_ == Policy::lru) return;
+  const std::uint64_t before = adapted_.load(std::memory_order_relaxed);
+  if (policy_ == Policy::lru || (entries < before + before / 8 && entries > before - before / 8)) return;
+  adapted_.store(entries, std::memory_order_relaxed);
   ghost_.scale(entries);
   shadows_.resize(entries);
 }

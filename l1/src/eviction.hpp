@@ -91,14 +91,13 @@ class Eviction {
   void shrink(Core& core, Op& op) noexcept;
   [[nodiscard]] std::vector<KeyAge> coldest(Core& core, std::uint32_t k);
 
-  [[nodiscard]] std::uint32_t estimate(std::uint64_t hash) const noexcept { return sketch_.estimate(hash); }
   [[nodiscard]] double small_share() const noexcept { return policy_ == Policy::adaptive ? shadows_.share() : 0; }
   [[nodiscard]] std::uint64_t small_weight() const noexcept { return small_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::uint64_t main_weight() const noexcept { return main_.load(std::memory_order_relaxed); }
   /// An entry's weight.
   [[nodiscard]] static std::uint64_t weight(const Core& core, std::uint64_t bytes) noexcept;
   [[nodiscard]] std::uint32_t age(std::uint64_t bucket, unsigned slot) const noexcept { return age_of(stamp(bucket, slot)); }
-  /// Some thousandth of the cache's turnover passed since the last call: time for slow adaptation. For one caller.
+  /// Tells shadows and ghosts of another number of entries.
   void adapt(std::uint64_t entries) noexcept;
 
  private:
@@ -160,6 +159,7 @@ class Eviction {
   /// False: the newcomer itself would be the next to go.
   [[nodiscard]] bool evict_one(Work& work, const Newcomer& newcomer) noexcept;
   void evict_any(Work& work) noexcept;
+  void mend_stamp(const Held& held) noexcept;
   /// Has the lines under way that the next evictions will read, the later ones' slots and the next one's entry.
   void look_ahead(const Core& core) const noexcept;
   void sweep(Work& work) noexcept;
@@ -176,6 +176,7 @@ class Eviction {
   Stamp* stamps_ = nullptr;
   std::atomic<std::uint64_t> live_max_{0};
   std::atomic<std::uint64_t> entries_{0};            // a little old
+  std::atomic<std::uint64_t> adapted_{0};            // the number of entries that shadows and ghosts were told of last
   alignas(64) std::atomic<std::uint64_t> tick_{0};   // stores of new keys
   alignas(64) std::atomic<std::uint64_t> small_{0};  // the queues' weights, with those of newcomers under way
   std::atomic<std::uint64_t> main_{0};

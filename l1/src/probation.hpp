@@ -12,7 +12,7 @@ namespace tiercache::l1 {
 /// The small queue: where newcomers lie, in the order in which they came. A ring of slot positions. Lossy on purpose, so that
 /// nobody waits for anybody: a cell whose pusher is stopped is skipped, one that is overrun is overwritten, and an entry that
 /// left the table in between leaves a position that means nothing or another entry. Whoever pops looks at what really lies there;
-/// entries whose cell was lost are found by the hand. Both ends are wait-free.
+/// entries whose cell was lost are found by the sweep (eviction.cpp). Both ends are wait-free.
 class Probation {
  public:
   /// Memory: 2 bytes an expected entry: the queue never has more than 0.4 of all. False: no memory.

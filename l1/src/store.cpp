@@ -79,9 +79,9 @@ Entry* Core::allocate(Sizes& s, const TypeOps& type) noexcept {
 
 bool Core::Expectation::met(const Core& core, const Entry* present, std::uint32_t generation,
                             std::int64_t now_ms) const noexcept {
-  if (when == When::same) return present != nullptr && present == same;
-  // A void entry is absent.
+  // A void entry is absent: also the very one that the caller holds, or its successor would outlive a clear().
   const bool there = present != nullptr && present->generation() == generation && !core.is_void(*present, now_ms);
+  if (when == When::same) return there && present == same;
   return when == When::always || there == (when == When::present);
 }
 

@@ -36,11 +36,11 @@ Result<void> Options::validate() const {
   if (expected_entry_bytes < 32 || expected_entry_bytes > (1U << 20)) {
     return refused("l1.expected_entry_bytes: must be 32 to 1048576, is " + std::to_string(expected_entry_bytes));
   }
-  if (capacity_bytes / expected_entry_bytes / expected_per_bucket > bucket_count_max) {
-    return refused("l1.expected_entry_bytes: too small for this capacity");
-  }
   if (max_entry_bytes > capacity_bytes) return refused("l1.max_entry_bytes: over l1.capacity_bytes");
   if (resize_max_bytes > capacity_max) return refused("l1.resize_max_bytes: must be at most 16 TiB");
+  if (std::max(capacity_bytes, resize_max_bytes) / expected_entry_bytes / expected_per_bucket_small >= bucket_count_max) {
+    return refused("l1.expected_entry_bytes: too small for this capacity");
+  }
   if (now_ms == nullptr) return refused("l1.now_ms: null");
   return {};
 }

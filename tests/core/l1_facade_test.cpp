@@ -132,7 +132,7 @@ TEST(Resize, HoldsUnderLoad) {
       }
     });
   }
-  for (const std::uint64_t bytes : {6_MiB, 16_MiB, 5_MiB, 8_MiB, 12_MiB, 5_MiB}) {
+  for (const std::uint64_t bytes : {7_MiB, 16_MiB, 6_MiB, 8_MiB, 12_MiB, 6_MiB}) {
     const Result<void> r = store.resize_l1(bytes);
     EXPECT_TRUE(r.ok()) << (r.ok() ? "" : r.error().message);
     EXPECT_EQ(store.stats().l1.capacity_bytes, bytes);

@@ -24,7 +24,7 @@ struct CacheOptions {
   Options table;            ///< is_void and void_context are set by the cache
   double ttl_jitter = 0.1;  ///< each ttl is shortened by a random share of up to this much, so that entries put together do not
                             ///< expire together; 0 .. 1
-  /// A value goes when it was not read for so long, to within 64 ms or 1 part in 60; 0: never; at most 49 days. A put may name
+  /// A value goes when it was not read for so long, to within 128 ms or 1 part in 500; 0: never; at most 49 days. A put may name
   /// another. A hit on such a value may write to it, at most once in so many milliseconds.
   std::chrono::milliseconds idle_ttl{0};
 };

@@ -30,7 +30,7 @@ inline constexpr std::size_t max_key_bytes = 65535;
 /// a table's creation or end.
 struct TypeOps {
   std::size_t size = 0;
-  std::size_t align = 1;  ///< a power of two, at most 32768; above 32 the entries come from operator new
+  std::size_t align = 1;  ///< a power of two, at most 32768; above 32 the entries come from the system allocator
   void (*move_construct)(void* to, void* from) noexcept = nullptr;
   void (*destroy)(void* value) noexcept = nullptr;
   std::uint64_t (*heap_bytes)(const void* value) noexcept = nullptr;  ///< bytes the value owns outside itself; null: none
@@ -58,7 +58,7 @@ struct Ticket {
 enum class PutStatus : std::uint8_t {
   stored,
   fenced,     ///< the key was invalidated since the ticket
-  not_hot,    ///< admission: the victim was hotter
+  not_hot,    ///< a fill: what it would drive out is asked for more often
   no_room,    ///< nothing could be freed in bounded work
   unmatched,  ///< the key was not as the store wants it to be (put_when, compare_and_swap)
   too_large,  ///< over max_entry_bytes, or a key over max_key_bytes
@@ -83,8 +83,8 @@ struct Core;  // src/core.hpp
 /// All members are thread-safe. No operation takes a lock: a thread stopped at any instruction of this library (outside the
 /// system allocator and the members of the user's types) keeps no other thread from finishing. Entries of at most 2 KiB whose
 /// value has no heap of its own come from the table's arena; larger ones, and those for which the arena is too fragmented, from
-/// operator new. At most 1022 threads may be inside the tables of a process at once; past that find() misses, put() and fill()
-/// answer no_room, and erase() works as ever.
+/// the system allocator. At most 1022 threads may be inside the tables of a process at once; past that find() misses, put() and
+/// fill() answer no_room, and erase() works as ever.
 ///
 /// Keys: any bytes. `hash` is always hash(view, key) of this table. `now_ms` is coarse_now_ms(), read after the generation.
 class Table {
@@ -216,7 +216,7 @@ class Table {
   /// To be told of a key that was asked for and not found: what is asked for often is kept. (Hits count themselves.) Wait-free.
   void count_miss(std::uint64_t hash) noexcept;
 
-  /// Each number is exact, but they are not of one instant. Wait-free.
+  /// Each number is exact when nothing goes on; they are not of one instant. Wait-free.
   [[nodiscard]] L1Stats stats() const noexcept;
   /// Counts everything again and compares: bitmap, budget, tags, keys, hazards, control words. REQUIRES quiescence: no thread is
   /// inside any table. Living pins are fine. internal, with what differs, otherwise. O(table).

@@ -101,7 +101,7 @@ struct L1Stats {
   std::uint64_t refused_fence = 0;      ///< fills refused: the key was invalidated since the ticket
   std::uint64_t promoted = 0;           ///< entries that moved from the small queue of newcomers to the main queue
   std::uint64_t demoted = 0;            ///< evictions from the main queue
-  std::uint64_t not_promoted = 0;       ///< fills refused: so large that what they would drive out was asked for more often
+  std::uint64_t not_promoted = 0;       ///< fills refused: what they would drive out was asked for more often
   std::uint64_t payload_bytes = 0;      ///< keys and values, with the values' heap; the rest of used_bytes is overhead
   std::uint64_t small_queue_bytes = 0;  ///< of the newcomers; 0 where the number of entries is what is limited
   double small_queue_share = 0;         ///< the share of the cache that they have now, as the workload wants it
