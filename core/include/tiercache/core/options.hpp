@@ -12,7 +12,7 @@ struct ViewOptions {
   std::chrono::milliseconds ttl{30'000};  ///< of values in Redis; 0: do not expire
   std::chrono::milliseconds l1_ttl{0};    ///< cap on the time a value stays in L1; 0: as long as in Redis
   std::chrono::milliseconds soft_ttl{0};  ///< age at which a value is soft-stale (carried, not acted on yet); 0: never
-  /// A value leaves L1 when it was not read there for so long (to within 64 ms, or 1 part in 60); 0: never; at most 49 days. A
+  /// A value leaves L1 when it was not read there for so long (to within 128 ms, or 1 part in 500); 0: never; at most 49 days. A
   /// hit on such a value may write to it, at most once in so many milliseconds.
   std::chrono::milliseconds l1_idle_ttl{0};
   std::uint64_t l1_quota_bytes = 0;  ///< the most that the view may take of L1's budget: past it, it evicts its own; 0: no limit
