@@ -21,8 +21,7 @@ inline constexpr unsigned lines_per_bucket = words_per_bucket / words_per_line;
 /// always, and yet 31 keys share their room. That matters: in a full bucket a newcomer must drive out a neighbour whom the cache
 /// as a whole would keep, and at the same load a bucket of 15 slots is full ten times as often.
 ///
-///      line 0: | s0 | s1 | s2 | s3 | s4 | s5 | s6 | control |    line 1: | s8 .. s15 |    lines 2, 3: | s16 .. s23 |, | s24 ..
-///      s31 |
+///      line 0: | s0 | s1 | s2 | s3 | s4 | s5 | s6 | control |    lines 1 to 3: | s8 .. s15 |, | s16 .. s23 |, | s24 .. s31 |
 template <class Sync>
 struct alignas(256) BasicBucket {
   using Word = typename Sync::template atomic<std::uint64_t>;

@@ -32,13 +32,11 @@ enum class QueueOf : std::uint8_t { none, small, main };
 ///      +---+---+---+---+-+--------+----+----+
 ///   16 |frq|grn|flg|que|                        u8 freq, u8 granules (0: allocated outside the arena), u8 flags, u8 queue
 ///      +---+---+---+---+
-///   20 | key bytes ... | padding | value ...    so that a key of 20 bytes and the first of its value share a line with the
-///   header
+///   20 | key bytes ... | padding | value ...    a key of 20 bytes and the first of its value share the header's line
 ///      +---------------+
 ///      | heap charge   |                        u64, only with flag 0x10
 ///      +---------------+-+---------------+
-///  -24 | version         | link          |      Cold. u64; u64: live: stamp:32 (spare) | install sequence:32; retired: the next
-///  retired
+///  -24 | version         | link          |      Cold. u64; u64: live: 0:32 | install sequence:32; retired: the next retired one
 ///      +-----------------+---------------+
 ///   -8 | soft_lead | idle|                      u32 soft_lead_ms, u32 idle word (idle.hpp), only read with flag 0x20
 ///      +-----------+-----+
