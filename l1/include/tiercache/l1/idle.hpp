@@ -26,7 +26,11 @@ inline constexpr std::uint32_t ttl_units_max = (1U << 14) - 1;
   if (ttl_ms <= 0) return 0;
   std::uint32_t unit = 0;
   std::int64_t units = (ttl_ms + 63) >> 6;
-  while (units > ttl_units_max - 1 && unit < 3) units = (ttl_ms + (std::int64_t{64} << (4 * ++unit)) - 1) >> (6 + 4 * unit);
+  while (units > ttl_units_max - 1 && unit < 3) {
+    ++unit;
+    const unsigned bits = 6 + 4 * unit;
+    units = (ttl_ms + (std::int64_t{1} << bits) - 1) >> bits;
+  }
   if (units > ttl_units_max - 1) units = ttl_units_max - 1;
   // One more: the unit in which the last use fell is counted from its beginning.
   return touched((unit << 30) | (static_cast<std::uint32_t>(units + 1) << 16), now_ms);
