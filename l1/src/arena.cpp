@@ -60,13 +60,11 @@ bool Arena::map(std::uint64_t bytes, bool huge_pages) noexcept {
   if (!pages_.map(blocks * block_bytes, huge_pages)) return false;
   base_ = pages_.data();
   blocks_ = blocks;
-  for (std::size_t i = 0; i < stripes; ++i) cursors_[i].block.store(blocks * i / stripes, std::memory_order_relaxed);
   ASAN_POISON_MEMORY_REGION(base_, blocks_ * block_bytes);
   return true;
 }
 
-void* Arena::allocate(unsigned granules, std::uint32_t stripe) noexcept {
-  auto& cursor = cursors_[stripe % stripes].block;
+void* Arena::allocate(unsigned granules, std::atomic<std::uint64_t>& cursor) noexcept {
   const std::uint64_t begin = cursor.load(std::memory_order_relaxed);
   const std::uint64_t steps = std::min(blocks_, scan_max);
   for (std::uint64_t step = 0; step < steps; ++step) {

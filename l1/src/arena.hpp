@@ -29,7 +29,10 @@ class Arena {
 
   /// 1 <= granules <= 64. Null when no run is found among the next 4096 blocks (all of them in small arenas): full or fragmented.
   /// The bound keeps the work of one put bounded.
-  [[nodiscard]] void* allocate(unsigned granules, std::uint32_t stripe) noexcept;
+  /// `cursor`: where the caller looks first, from start_of(); threads that have their own do not get in each other's way.
+  [[nodiscard]] void* allocate(unsigned granules, std::atomic<std::uint64_t>& cursor) noexcept;
+  /// Where the n-th of so many begins.
+  [[nodiscard]] std::uint64_t start_of(std::uint64_t n, std::uint64_t many) const noexcept { return blocks_ * n / many; }
   void free(void* memory, unsigned granules) noexcept;
 
   /// Gives free pages back to the system. O(blocks); others go on, but for the blocks it looks at just then.
@@ -41,16 +44,10 @@ class Arena {
   [[nodiscard]] bool marks(const void* memory, unsigned granules) const noexcept;
 
  private:
-  static constexpr std::size_t stripes = 8;
-  struct alignas(64) Cursor {
-    std::atomic<std::uint64_t> block{0};
-  };
-
   Pages pages_;
   char* base_ = nullptr;
   std::uint64_t blocks_ = 0;
   std::unique_ptr<std::atomic<std::uint64_t>[]> taken_;
-  Cursor cursors_[stripes];
 };
 
 }  // namespace tiercache::l1

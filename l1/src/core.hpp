@@ -76,7 +76,7 @@ struct alignas(64) Counters {
 };
 
 struct Core {
-  static constexpr std::size_t stripes = 8;
+  static constexpr std::size_t stripes = Budget::stripes;
 
   explicit Core(const Options& o) noexcept : options(o) {}
   ~Core();
@@ -195,7 +195,7 @@ struct Core {
   std::uint64_t bucket_count = 0;
   std::atomic<std::uint64_t> max_entry_bytes{0};
   std::uint64_t retire_count_max = 64;
-  std::atomic<std::uint64_t> retire_bytes{0};  // reclaim when so much more is retired than the last scan left behind
+  std::atomic<std::uint64_t> retire_bytes{0};  // reclaim when a stripe has so much more retired than the last scan left behind
   Pages bucket_pages;
   Bucket* buckets = nullptr;
   std::array<std::atomic<ViewChunk*>, max_views / views_per_chunk> views{};
@@ -204,12 +204,12 @@ struct Core {
   Budget budget;
   Eviction eviction;
   Profile profile;
-  struct alignas(64) RetiredStripe {
-    std::atomic<Entry*> head{nullptr};
+  struct alignas(64) Stripe {
+    std::atomic<Entry*> retired{nullptr};
+    std::atomic<std::uint64_t> cursor{0};  // in the arena
   };
-  std::array<RetiredStripe, stripes> retired;
-  std::atomic<std::uint64_t> left_bytes{0};  // retired, and pinned at the last scan
-  std::atomic<std::uint64_t> left_count{0};
+  [[nodiscard]] Stripe& stripe() noexcept { return striped[thread_index() % stripes]; }
+  std::array<Stripe, stripes> striped;
   mutable std::array<Counters, stripes> counters;
   Core* next_abandoned = nullptr;
 };

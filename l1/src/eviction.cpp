@@ -4,7 +4,10 @@
 #include "core.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <limits>
+#include <new>
+#include <thread>
 
 namespace tiercache::l1 {
 
@@ -25,24 +28,41 @@ constexpr std::uint64_t sweep_interval = 4;  // stores
 constexpr unsigned sweep_patience = 4;
 constexpr unsigned sweep_more = 16;  // slots looked at by one store while void entries are found
 
+// How finely what the threads share is counted: in small caches exactly, and by one stripe.
+constexpr std::uint64_t stripe_per = 512;                      // entries
+constexpr std::uint64_t tick_per = 2048, tick_batch_max = 64;  // ticks
+constexpr std::uint64_t weight_batch_per = 8192;
+constexpr std::uint64_t clear_gap_per = 1024;  // see main_below_target()
+constexpr std::uint64_t hand_per = 512;
+
 [[nodiscard]] bool old_enough(std::uint32_t age, std::uint64_t mean_age) noexcept {
   return std::uint64_t{age} * 64 * 8 >= mean_age * 7;
 }
 
 }  // namespace
 
-bool Eviction::create(Policy policy, std::uint64_t expected_entries, std::uint64_t buckets_max, bool huge_pages) noexcept {
-  policy_ = policy;
-  mean_age_.store(expected_entries * 64, std::memory_order_relaxed);
-  if (!stamp_pages_.map(buckets_max * stamps_bytes, huge_pages)) return false;
+bool Eviction::create(const Options& options, std::uint64_t expected_entries, std::uint64_t buckets) noexcept {
+  policy_ = options.policy;
+  const std::uint64_t most = std::bit_ceil(std::clamp(4 * std::thread::hardware_concurrency(), 1U, 64U));
+  stripes_ = static_cast<std::uint32_t>(std::bit_floor(std::clamp<std::uint64_t>(expected_entries / stripe_per, 1, most)));
+  turns_.reset(new (std::nothrow) Turn[stripes_]);
+  if (turns_ == nullptr) return false;
+  for (std::uint32_t i = 0; i < stripes_; ++i) turns_[i].mean_age.store(expected_entries * 64, std::memory_order_relaxed);
+  tick_.open(std::min(expected_entries / tick_per, tick_batch_max));
+  hand_.open(buckets / hand_per);
+  sweep_.open(buckets / hand_per);
+  const std::uint64_t all = options.capacity_objects != 0 ? options.capacity_objects : options.capacity_bytes;
+  small_.open(all / weight_batch_per);
+  main_.open(all / weight_batch_per);
+  if (!stamp_pages_.map(buckets * stamps_bytes, options.huge_pages)) return false;
   stamps_ = reinterpret_cast<Stamp*>(stamp_pages_.data());  // zeroes are stamps
   if (!sketch_.create(expected_entries)) return false;
-  if (policy == Policy::lru) return true;
+  if (policy_ == Policy::lru) return true;
   return ghost_.create(expected_entries) && shadows_.create(expected_entries) && small_queue_.create(expected_entries);
 }
 
 std::uint64_t Eviction::table_bytes() const noexcept {
-  const std::uint64_t common = sketch_.table_bytes();
+  const std::uint64_t common = sketch_.table_bytes() + stripes_ * sizeof(Turn);
   return policy_ == Policy::lru ? common : common + ghost_.table_bytes() + shadows_.table_bytes() + small_queue_.table_bytes();
 }
 
@@ -52,28 +72,36 @@ std::uint64_t Eviction::weight(const Core& core, std::uint64_t bytes) noexcept {
 
 std::uint64_t Eviction::weight_max(const Core& core) const noexcept {
   if (core.options.capacity_objects != 0) return core.options.capacity_objects;
-  const std::uint64_t live = live_max_.load(std::memory_order_relaxed);
+  const std::uint64_t live = core.budget.live_max();
   const std::uint64_t fixed = core.budget.fixed();
   return live > fixed ? live - fixed : 1;
+}
+
+std::uint64_t Eviction::small_sum() const noexcept {
+  std::uint64_t sum = small_.read(std::atomic<std::uint64_t>(0));
+  for (std::uint32_t i = 0; i < stripes_; ++i) sum += turns_[i].small.load(std::memory_order_relaxed);
+  return sum;
 }
 
 std::uint64_t Eviction::target(const Core& core) const noexcept {
   return policy_ == Policy::adaptive ? shadows_.window(weight_max(core)) : 0;
 }
 
-/// Whether the main queue would not pass its share with so much more in it.
-bool Eviction::main_below_target(const Core& core, std::uint64_t more) const noexcept {
-  return main_weight() + target(core) + more <= weight_max(core);
+/// Whether the main queue is clearly below its share, and would not pass it with so much more in it. Clearly: other stripes'
+/// spare bytes and newcomers under way blur the sum, and a queue found short by one for ever would be given each oldest newcomer.
+bool Eviction::main_below_target(const Core& core, std::uint64_t more, std::uint64_t all) const noexcept {
+  return main_weight() + target(core) + std::max(more, all / clear_gap_per) <= all;
 }
 
 void Eviction::count(QueueOf queue, std::uint64_t weight) noexcept {
   if (weight == 0 || queue == QueueOf::none) return;
-  (queue == QueueOf::small ? small_ : main_).fetch_add(weight, std::memory_order_relaxed);
+  if (queue == QueueOf::small) small_.add(weight, turn().small);
+  else main_.add(weight, turn().main);
 }
 
 void Eviction::missed(std::uint64_t identity) noexcept {
   if (policy_ == Policy::lru) return;
-  sketch_.add(identity);
+  sketch_.add(identity, turn().additions);
   if (shadows_.wants(identity)) shadows_.offer(identity);
 }
 
@@ -105,7 +133,9 @@ void Eviction::counted(const Core& core, Entry& entry, const Newcomer& newcomer)
 void Eviction::linked(std::uint64_t bucket, unsigned slot, const Newcomer& newcomer, bool replaced) noexcept {
   const bool small = newcomer.queue == QueueOf::small;
   stamp_at(bucket, slot).store(now() | (small ? small_bit : 0U), std::memory_order_relaxed);
-  if (small && !replaced) small_queue_.push(static_cast<std::uint32_t>(bucket * words_per_bucket + slot));
+  if (small && !replaced) {
+    small_queue_.push(static_cast<std::uint32_t>(bucket * words_per_bucket + slot), turn().push);
+  }
 }
 
 void Eviction::left(const Core& core, const Entry& entry) noexcept {
@@ -147,7 +177,6 @@ bool Eviction::drop(Work& work, const Held& held, bool is_void) noexcept {
     ++work.freed;
   } else if (main) {
     met(aged);
-    victim_.store(0, std::memory_order_relaxed);  // or what comes to lie there next would be taken for it
     Counters::one(core.counter().demoted);
   }
   core.unlinked(Access::at(slot::address(held.word)), is_void ? core.counter().expirations : core.counter().evictions);
@@ -167,11 +196,17 @@ Eviction::Held Eviction::turn_hand(Work& work) noexcept {
     return Access::queue(*held.entry).load(std::memory_order_relaxed) == QueueOf::main;
   };
 
-  if (const std::uint64_t known = victim_.load(std::memory_order_relaxed); known != 0) {
+  Turn& own = turn();
+  if (const std::uint64_t known = own.victim.load(std::memory_order_relaxed); known != 0) {
+    const std::uint64_t word = own.victim_word.load(std::memory_order_relaxed);
     Held held;
     held.index = (known - 1) / words_per_bucket;
     held.slot = (known - 1) % words_per_bucket;
-    if (held.index < core.bucket_count && usable(held) && Access::freq(*held.entry) == 0) return held;
+    // What came to lie there meanwhile is not the victim.
+    if (held.index < core.bucket_count && core.buckets[held.index].slot(held.slot).load(StdSync::relaxed) == word &&
+        usable(held) && held.word == word && Access::freq(*held.entry) == 0) {
+      return held;
+    }
     if (work.freed != 0) return {};
   }
 
@@ -179,8 +214,8 @@ Eviction::Held Eviction::turn_hand(Work& work) noexcept {
   unsigned passed = 0;
   unsigned reinserted = 0;
   for (unsigned n = 0; n < hand_steps_max; ++n) {
-    Place here = oldest_of(hand_.fetch_add(1, std::memory_order_relaxed) % core.bucket_count);
-    if (!here.any || !old_enough(here.age, mean_age_.load(std::memory_order_relaxed))) {
+    Place here = oldest_of(hand_.take(own.hand) % core.bucket_count);
+    if (!here.any || !old_enough(here.age, own.mean_age.load(std::memory_order_relaxed))) {
       if (here.any && (!oldest.any || here.age > oldest.age)) oldest = here;
       if (++passed < hand_buckets || !oldest.any) continue;
       here = oldest;
@@ -197,7 +232,8 @@ Eviction::Held Eviction::turn_hand(Work& work) noexcept {
     }
     const std::uint8_t uses = Access::freq(*held.entry);
     if (policy_ == Policy::lru || uses == 0 || reinserted == policy::hand_most) {
-      victim_.store(held.index * words_per_bucket + held.slot + 1, std::memory_order_relaxed);
+      own.victim.store(held.index * words_per_bucket + held.slot + 1, std::memory_order_relaxed);
+      own.victim_word.store(held.word, std::memory_order_relaxed);
       return held;
     }
     ++reinserted;
@@ -231,7 +267,7 @@ Eviction::Place Eviction::oldest_of(std::uint64_t index) const noexcept {
   std::int32_t ages[words_per_bucket];
   for (unsigned i = 0; i < words_per_bucket; ++i) {
     const std::uint32_t came = stamps[i].load(std::memory_order_relaxed);
-    const auto age = static_cast<std::int32_t>((at - came) & tick_mask);
+    const std::int32_t age = age_at(at, came);
     ages[i] = (came & small_bit) != 0 || came == 0 ? -1 : age;
   }
   std::int32_t most = -1;
@@ -243,9 +279,10 @@ Eviction::Place Eviction::oldest_of(std::uint64_t index) const noexcept {
 }
 
 void Eviction::met(std::uint32_t age) noexcept {
-  const auto mean = static_cast<std::int64_t>(mean_age_.load(std::memory_order_relaxed));
+  auto& mean_age = turn().mean_age;
+  const auto mean = static_cast<std::int64_t>(mean_age.load(std::memory_order_relaxed));
   const std::int64_t step = (static_cast<std::int64_t>(age) * 64 - mean) / 32;
-  mean_age_.store(static_cast<std::uint64_t>(mean + step), std::memory_order_relaxed);
+  mean_age.store(static_cast<std::uint64_t>(mean + step), std::memory_order_relaxed);
 }
 
 bool Eviction::evict_one(Work& work, const Newcomer& newcomer) noexcept {
@@ -258,7 +295,7 @@ bool Eviction::evict_one(Work& work, const Newcomer& newcomer) noexcept {
       // they would take from the main queue what is the small queue's to give.
       if (small_weight() <= target(core) && main_weight() != 0) break;
       std::uint32_t position = 0;
-      if (!small_queue_.pop(position)) {
+      if (!small_queue_.pop(position, turn().pop)) {
         // What the queue holds is under way in other threads. In its order this newcomer comes last; but the next one that finds
         // the queue full would drive it out at once, so it goes itself, rather than one of the main queue.
         if (newcomer.has_to_earn && newcomer.queue == QueueOf::small && small_weight() > newcomer.weight) return false;
@@ -272,12 +309,14 @@ bool Eviction::evict_one(Work& work, const Newcomer& newcomer) noexcept {
       }
       if (Access::queue(*candidate.entry).load(std::memory_order_relaxed) != QueueOf::small) continue;
       if (core.is_void(*candidate.entry, work.now_ms)) {
-        if (!drop(work, candidate, true)) small_queue_.push(position);  // replaced meanwhile: its cell is in our hands
+        if (!drop(work, candidate, true))
+          small_queue_.push(position, turn().push);  // replaced meanwhile: its cell is in our hands
         return true;
       }
       ++step;
       const std::uint64_t weighs = weight(core, core.cost(*candidate.entry));
-      if (promoted < policy::free_promotions && main_below_target(core, weighs)) {
+      if (promoted < policy::free_promotions &&
+          main_below_target(core, weighs, std::min(weight_max(core), small_weight() + main_weight() - newcomer.weight))) {
         ++promoted;
         to_main(core, candidate);
         continue;
@@ -289,7 +328,7 @@ bool Eviction::evict_one(Work& work, const Newcomer& newcomer) noexcept {
       const bool hopeless = uses == 0 && sketch_.estimate(identity) <= policy::estimate_margin;
       const Held victim = hopeless ? Held{} : turn_hand(work);
       if (work.freed != 0) {
-        small_queue_.push(position);
+        small_queue_.push(position, turn().push);
         return true;
       }
       bool better = false;
@@ -304,11 +343,11 @@ bool Eviction::evict_one(Work& work, const Newcomer& newcomer) noexcept {
       if (uses > 0 && step <= policy::reinsertions_most) {
         Access::set_freq(*candidate.entry, 0);
         stamp_at(candidate.index, candidate.slot).store(now() | small_bit, std::memory_order_relaxed);
-        small_queue_.push(position);
+        small_queue_.push(position, turn().push);
         continue;
       }
       ghost_.record(identity, came & tick_mask, now());
-      if (!drop(work, candidate, false)) small_queue_.push(position);
+      if (!drop(work, candidate, false)) small_queue_.push(position, turn().push);
       return true;
     }
   }
@@ -323,7 +362,7 @@ bool Eviction::evict_one(Work& work, const Newcomer& newcomer) noexcept {
 /// was in another thread's hands. Any will do.
 void Eviction::evict_any(Work& work) noexcept {
   for (unsigned n = 0; n < hand_steps_max; ++n) {
-    const std::uint64_t index = hand_.fetch_add(1, std::memory_order_relaxed) % work.core.bucket_count;
+    const std::uint64_t index = hand_.take(turn().hand) % work.core.bucket_count;
     Held held;
     for (unsigned i = 0; i < words_per_bucket; i = next_slot(i)) {
       if (hold(work, work.op.other_hazard(), index, i, held) && drop(work, held, work.core.is_void(*held.entry, work.now_ms)))
@@ -334,11 +373,11 @@ void Eviction::evict_any(Work& work) noexcept {
 
 void Eviction::look_ahead(const Core& core) const noexcept {
   const auto in_table = [&](std::uint32_t position) noexcept { return position / words_per_bucket < core.bucket_count; };
-  if (const std::uint32_t later = small_queue_.peek(2); in_table(later)) {
+  if (const std::uint32_t later = small_queue_.peek(2, turn().pop); in_table(later)) {
     __builtin_prefetch(&core.buckets[later / words_per_bucket].words[later % words_per_bucket]);
     __builtin_prefetch(stamps_ + later);
   }
-  if (const std::uint32_t next = small_queue_.peek(1); in_table(next)) {
+  if (const std::uint32_t next = small_queue_.peek(1, turn().pop); in_table(next)) {
     const std::uint64_t word =
         core.buckets[next / words_per_bucket].words[next % words_per_bucket].load(std::memory_order_relaxed);
     if (!slot::taken(word)) return;
@@ -355,7 +394,7 @@ void Eviction::sweep(Work& work) noexcept {
   unsigned patience = voids_near_.load(std::memory_order_relaxed) ? sweep_patience : 1;  // live ones to look at
   const unsigned freed_before = work.freed;
   for (unsigned n = 0; n < sweep_more; ++n) {
-    const std::uint64_t at = sweep_.fetch_add(1, std::memory_order_relaxed) % slots;
+    const std::uint64_t at = sweep_.take(turn().sweep) % slots;
     const std::uint64_t ahead = (at + 1) % slots;
     if (ahead % words_per_bucket != control_index) {
       const std::uint64_t word =
@@ -426,7 +465,10 @@ Room Eviction::make_room(Core& core, Op& op, std::uint64_t bytes, Newcomer& newc
   const bool adaptive = policy_ == Policy::adaptive;
   const std::uint64_t weighs = weight(core, bytes);
   if (newcomer.fresh) {
-    const std::uint64_t tick = tick_.fetch_add(1, std::memory_order_relaxed);
+    Turn& own = turn();
+    tick_.add(1, own.tick);
+    const std::uint64_t tick = own.stores.load(std::memory_order_relaxed);
+    own.stores.store(tick + 1, std::memory_order_relaxed);
     if (tick % sweep_interval == 0 || voids_near_.load(std::memory_order_relaxed)) sweep(work);
     if (tick % 64 == 0) {
       const std::uint64_t entries = budget.objects();
@@ -442,9 +484,13 @@ Room Eviction::make_room(Core& core, Op& op, std::uint64_t bytes, Newcomer& newc
   bool object = false;
   const auto fits = [&]() noexcept {
     if (!object) object = budget.reserve_object(thread_index());
-    if (!object || budget.live() + bytes > live_max_.load(std::memory_order_relaxed)) return false;
-    if (budget.reserve(bytes)) return true;
-    return core.reclaim() && budget.reserve(bytes);  // enough is unlinked, but not freed yet
+    if (!object || !budget.take_live(bytes, thread_index())) return false;
+    if (budget.take_used(bytes, thread_index())) return true;
+    // Enough is unlinked, but not freed yet; or other stripes have it to spare.
+    if (core.reclaim() && budget.take_used(bytes, thread_index())) return true;
+    if (budget.take_last(bytes)) return true;
+    budget.give_live(bytes, thread_index());
+    return false;
   };
   const auto done = [&](Room room) noexcept {
     op.unprotect();
@@ -474,7 +520,8 @@ Room Eviction::make_room(Core& core, Op& op, std::uint64_t bytes, Newcomer& newc
     work.freed = 0;
   }
   if (fits()) {
-    if (newcomer.fresh && adaptive) newcomer.queue = main_below_target(core, weighs) ? QueueOf::main : QueueOf::small;
+    if (newcomer.fresh && adaptive)
+      newcomer.queue = main_below_target(core, weighs, weight_max(core)) ? QueueOf::main : QueueOf::small;
     count_it();
     return done(Room::made);
   }
@@ -564,7 +611,7 @@ void Eviction::shrink(Core& core, Op& op) noexcept {
   Work work{core, op, core.options.now_ms()};
   const Newcomer nobody;
   std::uint64_t idle = 0;
-  while (core.budget.live() > live_max_.load(std::memory_order_relaxed) && idle <= 64 + core.bucket_count) {
+  while (core.budget.live() > core.budget.live_max() && idle <= 64 + core.bucket_count) {
     work.freed = 0;
     work.dropped = 0;
     static_cast<void>(evict_one(work, nobody));
@@ -581,7 +628,7 @@ std::vector<KeyAge> Eviction::coldest(Core& core, std::uint32_t k) {
   if (record == nullptr || k == 0) return all;
   Op op(core, record->hazards);
   Work work{core, op, core.options.now_ms()};
-  const std::uint64_t from = hand_.load(std::memory_order_relaxed);
+  const std::uint64_t from = hand_.next();
   for (std::uint64_t n = 0; n < std::min<std::uint64_t>(core.bucket_count, coldest_buckets); ++n) {
     const std::uint64_t index = (from + n) % core.bucket_count;
     Held held;

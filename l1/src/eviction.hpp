@@ -10,13 +10,16 @@
 #include "probation.hpp"
 #include "shadow.hpp"
 #include "sketch.hpp"
+#include "turns.hpp"
 
 #include <tiercache/l1/hazard.hpp>
 #include <tiercache/l1/options.hpp>
 #include <tiercache/l1/table.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 namespace tiercache::l1 {
@@ -58,13 +61,10 @@ struct Newcomer {
 class Eviction {
  public:
   /// False: no memory.
-  [[nodiscard]] bool create(Policy policy, std::uint64_t expected_entries, std::uint64_t buckets_max, bool huge_pages) noexcept;
+  [[nodiscard]] bool create(const Options& options, std::uint64_t expected_entries, std::uint64_t buckets) noexcept;
   [[nodiscard]] std::uint64_t table_bytes() const noexcept;
   /// Per bucket.
   static constexpr std::uint64_t stamps_bytes = words_per_bucket * sizeof(std::uint32_t);
-
-  /// Live bytes, those of the tables included.
-  void set_limit(std::uint64_t live_max) noexcept { live_max_.store(live_max, std::memory_order_relaxed); }
 
   // What reads tell.
   void missed(std::uint64_t identity) noexcept;
@@ -92,8 +92,10 @@ class Eviction {
   [[nodiscard]] std::vector<KeyAge> coldest(Core& core, std::uint32_t k);
 
   [[nodiscard]] double small_share() const noexcept { return policy_ == Policy::adaptive ? shadows_.share() : 0; }
-  [[nodiscard]] std::uint64_t small_weight() const noexcept { return small_.load(std::memory_order_relaxed); }
-  [[nodiscard]] std::uint64_t main_weight() const noexcept { return main_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t small_weight() const noexcept { return small_.read(turn().small); }
+  /// With what the stripes have not told yet.
+  [[nodiscard]] std::uint64_t small_sum() const noexcept;
+  [[nodiscard]] std::uint64_t main_weight() const noexcept { return main_.read(turn().main); }
   /// An entry's weight.
   [[nodiscard]] static std::uint64_t weight(const Core& core, std::uint64_t bytes) noexcept;
   [[nodiscard]] std::uint32_t age(std::uint64_t bucket, unsigned slot) const noexcept { return age_of(stamp(bucket, slot)); }
@@ -124,6 +126,8 @@ class Eviction {
     unsigned dropped = 0;  // all that went
   };
 
+  [[nodiscard]] Turn& turn() const noexcept { return turns_[thread_index() & (stripes_ - 1)]; }
+
   // A stamp: in the small queue, or nowhere:1 | tick + 1:31. 0 was never used.
   static constexpr std::uint32_t small_bit = 1U << 31;
   static constexpr std::uint32_t absent = small_bit;
@@ -136,15 +140,23 @@ class Eviction {
     return stamp_at(bucket, slot).load(std::memory_order_relaxed);
   }
   [[nodiscard]] std::uint32_t now() const noexcept {
-    return (static_cast<std::uint32_t>(tick_.load(std::memory_order_relaxed)) + 1) & tick_mask;
+    return (static_cast<std::uint32_t>(tick_.read(turn().tick)) + 1) & tick_mask;
   }
-  [[nodiscard]] std::uint32_t age_of(std::uint32_t stamp) const noexcept { return (now() - stamp) & tick_mask; }
+  /// Of a stamp of 31 bits. Not below 0: other threads' ticks may be a little ahead, and as a large number such a stamp would be
+  /// the oldest of all.
+  [[nodiscard]] static std::int32_t age_at(std::uint32_t tick, std::uint32_t stamp) noexcept {
+    return std::max(static_cast<std::int32_t>((tick - stamp) << 1) >> 1, 0);
+  }
+  [[nodiscard]] std::uint32_t age_of(std::uint32_t stamp) const noexcept {
+    return static_cast<std::uint32_t>(age_at(now(), stamp));
+  }
 
   /// The weight that the small queue should have.
   [[nodiscard]] std::uint64_t target(const Core& core) const noexcept;
   /// What all entries together may weigh.
   [[nodiscard]] std::uint64_t weight_max(const Core& core) const noexcept;
-  [[nodiscard]] bool main_below_target(const Core& core, std::uint64_t more) const noexcept;
+  /// `all`: what the queues together may hold.
+  [[nodiscard]] bool main_below_target(const Core& core, std::uint64_t more, std::uint64_t all) const noexcept;
   void count(QueueOf queue, std::uint64_t weight) noexcept;
 
   [[nodiscard]] bool hold(Work& work, detail::HazardSlot& hazard, std::uint64_t bucket, unsigned slot, Held& out) noexcept;
@@ -174,16 +186,15 @@ class Eviction {
   Probation small_queue_;
   Pages stamp_pages_;
   Stamp* stamps_ = nullptr;
-  std::atomic<std::uint64_t> live_max_{0};
-  std::atomic<std::uint64_t> entries_{0};            // a little old
-  std::atomic<std::uint64_t> adapted_{0};            // the number of entries that shadows and ghosts were told of last
-  alignas(64) std::atomic<std::uint64_t> tick_{0};   // stores of new keys
-  alignas(64) std::atomic<std::uint64_t> small_{0};  // the queues' weights, with those of newcomers under way
-  std::atomic<std::uint64_t> main_{0};
-  alignas(64) std::atomic<std::uint64_t> hand_{0};
-  std::atomic<std::uint64_t> victim_{0};    // 1 + its position; 0: none
-  std::atomic<std::uint64_t> mean_age_{0};  // of what the hand met, in 1/64 ticks
-  std::atomic<std::uint64_t> sweep_{0};
+  std::atomic<std::uint64_t> entries_{0};  // a little old
+  std::atomic<std::uint64_t> adapted_{0};  // the number of entries that shadows and ghosts were told of last
+  Batched tick_;                           // stores of new keys
+  Batched small_;                          // the queues' weights, with those of newcomers under way
+  Batched main_;
+  Runs hand_;                  // buckets
+  Runs sweep_;                 // slots
+  std::uint32_t stripes_ = 1;  // a power of two: few in small caches, and no more than threads can run
+  std::unique_ptr<Turn[]> turns_;
   std::atomic<std::uint64_t> quota_hand_{0};
   std::atomic<bool> voids_near_{false};  // the last sweep met some
 };

@@ -46,7 +46,7 @@ class Ghost {
         into = &place.bucket[way];
         break;
       }
-      const std::uint32_t age = ((tick >> shift) - word) & 0xffffU;
+      const std::uint32_t age = coarse_age(tick >> shift, word);
       if (age >= oldest) {
         oldest = age;
         into = &place.bucket[way];
@@ -61,7 +61,7 @@ class Ghost {
     const Place place = at(hash);
     for (unsigned way = 0; way < ways; ++way) {
       const std::uint32_t word = place.bucket[way].load(std::memory_order_relaxed);
-      if (word >> 16 == place.fingerprint) return (((tick >> shift) - word) & 0xffffU) << shift;
+      if (word >> 16 == place.fingerprint) return coarse_age(tick >> shift, word) << shift;
     }
     return std::nullopt;
   }
@@ -70,6 +70,12 @@ class Ghost {
   static constexpr unsigned ways = 4;
   static constexpr unsigned slots_per_entry = 2;
   static constexpr int fine_bits = 10;
+
+  /// 0 where the other's tick is a little ahead: threads do not see ticks at one instant.
+  [[nodiscard]] static std::uint32_t coarse_age(std::uint32_t tick, std::uint32_t word) noexcept {
+    const std::uint32_t age = (tick - word) & 0xffffU;
+    return age < 0xff00U ? age : 0;
+  }
 
   struct Place {
     std::atomic<std::uint32_t>* bucket;

@@ -50,8 +50,8 @@ void Core::retire(Entry* entry) noexcept {
   eviction.left(*this, *entry);
   leave_view(*entry);
   detail::Hazards::mark_retired(Access::flags(*entry), Access::flag_retired);
-  budget.retire(cost(*entry));
-  push_retired(retired[thread_index() % stripes].head, entry, entry);
+  budget.retire(cost(*entry), thread_index());
+  push_retired(stripe().retired, entry, entry);
 }
 
 void Core::unlinked(Entry* entry, std::atomic<std::uint64_t>& counter) noexcept {
@@ -61,10 +61,8 @@ void Core::unlinked(Entry* entry, std::atomic<std::uint64_t>& counter) noexcept 
 }
 
 bool Core::reclaim_due() const noexcept {
-  const std::uint64_t bytes = budget.retired();
   // Beyond what the last scan had to leave: pinned entries must not make every call scan.
-  return bytes != 0 && (bytes >= left_bytes.load(std::memory_order_relaxed) + retire_bytes ||
-                        budget.retired_count() >= left_count.load(std::memory_order_relaxed) + retire_count_max);
+  return budget.retired_since(retire_count_max, retire_bytes.load(std::memory_order_relaxed), thread_index());
 }
 
 bool Core::reclaim() noexcept {
@@ -72,8 +70,8 @@ bool Core::reclaim() noexcept {
   std::array<Entry*, stripes> lists{};
   bool any = false;
   for (std::size_t i = 0; i < stripes; ++i) {
-    if (retired[i].head.load(std::memory_order_relaxed) == nullptr) continue;
-    lists[i] = Retired::take(retired[i].head);
+    if (striped[i].retired.load(std::memory_order_relaxed) == nullptr) continue;
+    lists[i] = Retired::take(striped[i].retired);
     any = any || lists[i] != nullptr;
   }
   if (!any) return false;
@@ -81,31 +79,40 @@ bool Core::reclaim() noexcept {
   const bool scanned = StdSync::heavy_barrier() && hazards.collect();
   Entry* kept = nullptr;
   Entry* kept_last = nullptr;
+  std::uint64_t kept_bytes = 0;
+  std::uint64_t kept_count = 0;
   std::uint64_t freed_bytes = 0;
-  std::uint64_t freed = 0;
-  for (Entry* list : lists) {
-    while (list != nullptr) {
+  for (std::uint32_t stripe = 0; stripe < stripes; ++stripe) {
+    std::uint64_t bytes = 0;
+    std::uint64_t count = 0;
+    for (Entry* list = lists[stripe]; list != nullptr;) {
       Entry* entry = list;
       list = Access::next(*entry);
+      const std::uint64_t costs = cost(*entry);
+      bytes += costs;
+      ++count;
       if (!scanned || hazards.holds(entry)) {
         Access::set_next(*entry, kept);
         kept = entry;
         if (kept_last == nullptr) kept_last = entry;
+        kept_bytes += costs;
+        ++kept_count;
         continue;
       }
-      freed_bytes += cost(*entry);
-      ++freed;
+      freed_bytes += costs;
       ops(entry->view())->destroy(const_cast<void*>(entry->value()));
       free_memory(entry);
     }
+    if (count != 0) budget.unretire(bytes, count, stripe);
   }
-  if (freed != 0) budget.release_retired(freed_bytes, freed);
+  const std::uint32_t own = thread_index();
+  if (freed_bytes != 0) budget.free_retired(freed_bytes, own);
+  if (kept != nullptr) budget.keep_retired(kept_bytes, kept_count, own);
   // All that is retired now counts as looked at: what is pinned, and what other threads have taken. A thread that is stopped with
   // its batch must not make every later call scan.
-  left_bytes.store(budget.retired(), std::memory_order_relaxed);
-  left_count.store(budget.retired_count(), std::memory_order_relaxed);
-  if (kept != nullptr) push_retired(retired[thread_index() % stripes].head, kept, kept_last);
-  return freed != 0;
+  budget.looked_at();
+  if (kept != nullptr) push_retired(stripe().retired, kept, kept_last);
+  return freed_bytes != 0;
 }
 
 void Core::abandon(Core* core) noexcept {

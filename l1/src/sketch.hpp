@@ -35,7 +35,8 @@ class Sketch {
 
   void prefetch(std::uint64_t hash) const noexcept { __builtin_prefetch(at(mix(hash), 0).word); }
 
-  void add(std::uint64_t hash) noexcept {
+  /// `additions`: the caller's count of them; threads that share one may lose some.
+  void add(std::uint64_t hash, std::atomic<std::uint64_t>& additions) noexcept {
     const std::uint64_t mixed = mix(hash);
     const unsigned least = estimate(hash);
     if (least == counter_max) return;  // saturated counters are not written: a hot key's line stays shared
@@ -48,9 +49,9 @@ class Sketch {
           place.word->compare_exchange_strong(word, word + (std::uint64_t{1} << place.shift), std::memory_order_relaxed));
     }
     // A load and a store, not one locked step: counts that races lose make the halving a little rarer, no more.
-    const std::uint64_t additions = additions_.load(std::memory_order_relaxed) + 1;
-    additions_.store(additions, std::memory_order_relaxed);
-    if (additions % aging_step == 0) age();
+    const std::uint64_t count = additions.load(std::memory_order_relaxed) + 1;
+    additions.store(count, std::memory_order_relaxed);
+    if (count % aging_step == 0) age();
   }
 
  private:
@@ -94,8 +95,7 @@ class Sketch {
 
   std::uint64_t lines_ = 0;
   std::unique_ptr<Line[]> table_;
-  alignas(64) std::atomic<std::uint64_t> additions_{0};
-  std::atomic<std::uint64_t> aging_{0};
+  alignas(64) std::atomic<std::uint64_t> aging_{0};
 };
 
 }  // namespace tiercache::l1

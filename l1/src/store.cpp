@@ -57,7 +57,7 @@ Core::Sizes Core::sizes(const TypeOps& type, std::string_view key, const void* v
 /// Memory for an entry whose s.cost is reserved; corrects the reservation, and s, to what was taken. Null: nothing is reserved.
 Entry* Core::allocate(Sizes& s, const TypeOps& type) noexcept {
   if (s.granules != 0) {
-    if (void* memory = arena.allocate(s.granules, thread_index())) return Access::create(memory, s.granules);
+    if (void* memory = arena.allocate(s.granules, stripe().cursor)) return Access::create(memory, s.granules);
     s.granules = 0;  // fragmented: no run of that length near
   }
   const std::size_t align = std::max(type.align, entry_align);
@@ -66,14 +66,14 @@ Entry* Core::allocate(Sizes& s, const TypeOps& type) noexcept {
   void* memory = std::aligned_alloc(align, (front + s.bytes + align - 1) & ~(align - 1));
   if (memory != nullptr) {
     const std::uint64_t cost = chunk_bytes(malloc_usable_size(memory)) + s.heap;
-    if (cost <= s.cost || budget.reserve(cost - s.cost)) {
-      if (cost < s.cost) budget.release(s.cost - cost);
+    if (cost <= s.cost || budget.take_more(cost - s.cost, thread_index())) {
+      if (cost < s.cost) budget.release(s.cost - cost, thread_index());
       s.cost = cost;
       return Access::create(static_cast<char*>(memory) + front, 0);
     }
     std::free(memory);
   }
-  budget.release(s.cost);
+  budget.release(s.cost, thread_index());
   return nullptr;
 }
 
@@ -243,7 +243,7 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
   type.move_construct(value, bytes + s.value_offset);
   type.destroy(bytes + s.value_offset);
   free_memory(entry);
-  budget.release(s.cost);
+  budget.release(s.cost, thread_index());
   release_object();
   Counters::one(status == PutStatus::fenced      ? counter().refused_fence
                 : status == PutStatus::unmatched ? counter().unmatched

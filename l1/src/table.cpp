@@ -24,6 +24,7 @@ constexpr std::uint64_t expected_per_bucket_tiny = 17;
 constexpr std::uint64_t small_table = 65536;  // entries
 constexpr std::uint64_t tiny_table = 512;
 constexpr std::uint64_t large_table = 64 << 20;  // bytes
+constexpr std::uint64_t spare_parts = 16;        // of what may be retired, one is what a stripe may have to spare
 
 [[nodiscard]] Error refused(std::string message) { return {Errc::invalid_argument, std::move(message)}; }
 
@@ -61,12 +62,13 @@ bool Core::allocate_tables() noexcept {
   // A quarter more than the budget, so that runs are found; the budget bounds what is in use.
   const std::uint64_t most = std::max(options.capacity_bytes, options.resize_max_bytes);
   if (!bucket_pages.map(bucket_count * sizeof(Bucket), options.huge_pages) || !arena.map(most + most / 4, options.huge_pages) ||
-      !eviction.create(options.policy, expected, bucket_count, options.huge_pages)) {
+      !eviction.create(options, expected, bucket_count)) {
     return false;
   }
+  for (std::size_t i = 0; i < stripes; ++i) striped[i].cursor.store(arena.start_of(i, stripes), std::memory_order_relaxed);
   buckets = reinterpret_cast<Bucket*>(bucket_pages.data());  // zeroes are empty slots and a settled control word
-  budget.open(options.capacity_bytes, options.capacity_objects);
-  retire_count_max = std::clamp<std::uint64_t>(expected / 100, 16, 256);
+  budget.open(options.capacity_objects);
+  retire_count_max = std::clamp<std::uint64_t>(expected / 100, 16, 1024);
   budget.charge_fixed(sizeof(Table) + sizeof(Core) + bucket_count * (sizeof(Bucket) + Eviction::stamps_bytes) +
                       arena.table_bytes() + eviction.table_bytes());
   if (options.profile) {
@@ -142,8 +144,7 @@ void Core::set_limits(std::uint64_t capacity_bytes) noexcept {
   // A scan frees what was retired since the last: in small tables a larger share, or each store would run one.
   const std::uint64_t share = capacity_bytes / (capacity_bytes >= large_table ? 512 : 128);
   retire_bytes = std::min<std::uint64_t>(std::max<std::uint64_t>(share, 4096), capacity_bytes / 16);
-  eviction.set_limit(capacity_bytes - 2 * retire_bytes);
-  budget.set_capacity(capacity_bytes);
+  budget.set_limits(capacity_bytes, capacity_bytes - 2 * retire_bytes, retire_bytes / spare_parts);
 }
 
 Result<void> Core::resize(std::uint64_t capacity_bytes) noexcept {
@@ -362,7 +363,7 @@ L1Stats Table::stats() const noexcept {
   s.demoted = core_->sum(&Counters::demoted);
   s.crowded_out = core_->sum(&Counters::crowded_out);
   s.payload_bytes = core_->sum(&Counters::payload);
-  s.small_queue_bytes = core_->options.capacity_objects == 0 ? core_->eviction.small_weight() : 0;
+  s.small_queue_bytes = core_->options.capacity_objects == 0 ? core_->eviction.small_sum() : 0;
   s.small_queue_share = core_->eviction.small_share();
   s.not_promoted = core_->sum(&Counters::not_promoted);
   return s;

@@ -59,8 +59,8 @@ Result<void> Core::validate() const {
     if (auto ok = check_bucket(*this, b, live); !ok) return ok;
   }
   Sum gone;
-  for (const RetiredStripe& stripe : retired) {
-    for (const Entry* entry = stripe.head.load(); entry != nullptr; entry = Access::next(*entry)) {
+  for (const Stripe& stripe : striped) {
+    for (const Entry* entry = stripe.retired.load(); entry != nullptr; entry = Access::next(*entry)) {
       if (!Access::retired(*entry)) return Error{Errc::internal, "retired list: an entry is not marked"};
       if (!add(*this, *entry, gone)) return Error{Errc::internal, "retired list: granules are marked free"};
       if (gone.count > budget.retired_count()) break;

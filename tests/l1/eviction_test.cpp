@@ -12,24 +12,26 @@ using namespace std::chrono_literals;
 
 TEST(Sketch, CountsToFifteenAndForgetsHalf) {
   Sketch s;
+  std::atomic<std::uint64_t> additions{0};
   ASSERT_TRUE(s.create(1000));
   EXPECT_EQ(s.estimate(mix64(1)), 0U);
   for (unsigned n = 1; n <= 30; ++n) {
-    s.add(mix64(1));
+    s.add(mix64(1), additions);
     EXPECT_EQ(s.estimate(mix64(1)), std::min(n, 15U));
   }
   // Ten additions an expected entry later everything was halved at least once.
-  for (std::uint64_t i = 0; i < 20000; ++i) s.add(mix64(1000 + i));
+  for (std::uint64_t i = 0; i < 20000; ++i) s.add(mix64(1000 + i), additions);
   EXPECT_LT(s.estimate(mix64(1)), 15U);
 }
 
 TEST(Sketch, TellsFrequentKeysFromRareOnes) {
   Sketch s;
+  std::atomic<std::uint64_t> additions{0};
   ASSERT_TRUE(s.create(4096));
   for (unsigned n = 0; n < 8; ++n) {
-    for (std::uint64_t i = 0; i < 200; ++i) s.add(mix64(i));
+    for (std::uint64_t i = 0; i < 200; ++i) s.add(mix64(i), additions);
   }
-  for (std::uint64_t i = 1000; i < 3000; ++i) s.add(mix64(i));
+  for (std::uint64_t i = 1000; i < 3000; ++i) s.add(mix64(i), additions);
   unsigned wrong = 0;
   for (std::uint64_t i = 0; i < 200; ++i) wrong += s.estimate(mix64(i)) > s.estimate(mix64(i + 1000)) ? 0U : 1U;
   EXPECT_LE(wrong, 4U);

@@ -93,6 +93,7 @@ TEST(Ghost, ManyThreadsAtATimeOnlyLoseKeys) {
 
 TEST(Policy, AReturningKeyMustHaveBeenAwayForLessThanItsVictimRested) {
   Sketch sketch;
+  std::atomic<std::uint64_t> additions{0};
   ASSERT_TRUE(sketch.create(1000));
   const policy::Rival victim{spread(1), 500};
   EXPECT_TRUE(policy::returns(sketch, {spread(2), 499}, victim, 1000));
@@ -101,14 +102,15 @@ TEST(Policy, AReturningKeyMustHaveBeenAwayForLessThanItsVictimRested) {
   EXPECT_TRUE(policy::returns(sketch, {spread(2), 1500}, {spread(1), 9000}, 1000));
   EXPECT_FALSE(policy::returns(sketch, {spread(2), 1501}, {spread(1), 9000}, 1000));
   // Nor has the rarer one.
-  sketch.add(spread(1));
+  sketch.add(spread(1), additions);
   EXPECT_FALSE(policy::returns(sketch, {spread(2), 10}, victim, 1000));
-  sketch.add(spread(2));
+  sketch.add(spread(2), additions);
   EXPECT_TRUE(policy::returns(sketch, {spread(2), 10}, victim, 1000));
 }
 
 TEST(Policy, AnUnusedCandidateNeedsAClearlyBetterPastAndAUsedOneFewerYears) {
   Sketch sketch;
+  std::atomic<std::uint64_t> additions{0};
   ASSERT_TRUE(sketch.create(1000));
   const policy::Rival candidate{spread(1), 300};
   const policy::Rival older{spread(2), 301};
@@ -117,7 +119,7 @@ TEST(Policy, AnUnusedCandidateNeedsAClearlyBetterPastAndAUsedOneFewerYears) {
   EXPECT_FALSE(policy::replaces(sketch, candidate, true, younger));
   for (unsigned n = 0; n <= policy::estimate_margin; ++n) {
     EXPECT_FALSE(policy::replaces(sketch, candidate, false, older)) << n;
-    sketch.add(spread(1));
+    sketch.add(spread(1), additions);
   }
   EXPECT_TRUE(policy::replaces(sketch, candidate, false, older));
 }
@@ -125,6 +127,7 @@ TEST(Policy, AnUnusedCandidateNeedsAClearlyBetterPastAndAUsedOneFewerYears) {
 /// A cache of `entries` that is asked for a stream of keys, as far as its shadows see of it.
 struct Stream {
   Sketch sketch;
+  std::atomic<std::uint64_t> additions{0};
   Shadows shadows;
 
   explicit Stream(std::uint64_t entries) {
@@ -133,7 +136,7 @@ struct Stream {
   }
   void ask(std::uint64_t key) {
     const std::uint64_t hash = spread(key);
-    sketch.add(hash);
+    sketch.add(hash, additions);
     if (shadows.wants(hash)) shadows.offer(hash);
     shadows.drain(sketch);
   }
@@ -141,6 +144,7 @@ struct Stream {
 
 TEST(Shadow, HoldsAPartOfALoopThatIsTooLongForIt) {
   Sketch sketch;
+  std::atomic<std::uint64_t> additions{0};
   ASSERT_TRUE(sketch.create(1000));
   Shadow shadow;
   ASSERT_TRUE(shadow.create(100, .05));
@@ -148,7 +152,7 @@ TEST(Shadow, HoldsAPartOfALoopThatIsTooLongForIt) {
   constexpr unsigned rounds = 20;
   for (unsigned round = 0; round < 2 * rounds; ++round) {
     for (std::uint64_t key = 0; key < 200; ++key) {
-      sketch.add(spread(key));
+      sketch.add(spread(key), additions);
       const bool hit = shadow.access(spread(key), sketch);
       hits += hit && round >= rounds ? 1U : 0U;
       ASSERT_LE(shadow.size(), 100U);
@@ -160,6 +164,7 @@ TEST(Shadow, HoldsAPartOfALoopThatIsTooLongForIt) {
 
 TEST(Shadow, KeepsWhatIsUsedThroughAScan) {
   Sketch sketch;
+  std::atomic<std::uint64_t> additions{0};
   ASSERT_TRUE(sketch.create(1000));
   Shadow shadow;
   ASSERT_TRUE(shadow.create(100, .1));
@@ -167,10 +172,10 @@ TEST(Shadow, KeepsWhatIsUsedThroughAScan) {
   unsigned hits = 0;
   for (unsigned round = 0; round < 100; ++round) {
     for (std::uint64_t key = 0; key < 50; ++key) {
-      sketch.add(spread(key));
+      sketch.add(spread(key), additions);
       hits += shadow.access(spread(key), sketch) ? 1U : 0U;
       for (unsigned n = 0; n < 5; ++n, ++scanned) {
-        sketch.add(spread(scanned));
+        sketch.add(spread(scanned), additions);
         EXPECT_FALSE(shadow.access(spread(scanned), sketch));
       }
     }
@@ -180,6 +185,7 @@ TEST(Shadow, KeepsWhatIsUsedThroughAScan) {
 
 TEST(Shadow, ShrinksByTheMissesAfterAResize) {
   Sketch sketch;
+  std::atomic<std::uint64_t> additions{0};
   ASSERT_TRUE(sketch.create(1000));
   Shadow shadow;
   ASSERT_TRUE(shadow.create(100, .1));

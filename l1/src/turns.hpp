@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What of the eviction policy's state would pass between processors with every store, cut up by threads so that it does not.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cstdint>
+
+namespace tiercache::l1 {
+
+/// A stripe's part. Whose is which is told where it is used.
+struct alignas(64) Turn {
+  std::atomic<std::uint64_t> stores{0};                   // of new keys
+  std::atomic<std::uint64_t> tick{0}, small{0}, main{0};  // changes that the common counts lack
+  std::atomic<std::uint64_t> push{0}, pop{0};             // places in the small queue
+  std::atomic<std::uint64_t> hand{0}, sweep{0};
+  std::atomic<std::uint64_t> victim{0}, victim_word{0};  // 1 + its position, 0: none; and what lay there
+  std::atomic<std::uint64_t> mean_age{0};                // of what the hand met, in 1/64 ticks
+  std::atomic<std::uint64_t> additions{0};               // to the sketch
+};
+
+/// Numbers handed out in order, to a stripe in runs of a power of two. Threads of one stripe may be handed the same one: for
+/// hints only. A stripe that stops keeps the rest of its run. Wait-free.
+class Runs {
+ public:
+  void open(std::uint64_t run) noexcept { run_ = std::bit_floor(std::clamp<std::uint64_t>(run, 1, run_max)); }
+  [[nodiscard]] std::uint64_t take(std::atomic<std::uint64_t>& own) noexcept {
+    if (run_ == 1) return next_.fetch_add(1, std::memory_order_relaxed);
+    std::uint64_t at = own.load(std::memory_order_relaxed);
+    if (at % run_ == 0) at = next_.fetch_add(run_, std::memory_order_relaxed);
+    own.store(at + 1, std::memory_order_relaxed);
+    return at;
+  }
+  [[nodiscard]] std::uint64_t next() const noexcept { return next_.load(std::memory_order_relaxed); }
+
+ private:
+  static constexpr std::uint64_t run_max = 16;
+  std::uint64_t run_ = 1;
+  std::atomic<std::uint64_t> next_{0};
+};
+
+/// A count that is changed often and read nearly right: a stripe's changes reach the common part a batch at a time; who reads
+/// sees its own at once. With batch 0 it is exact. Wait-free.
+class Batched {
+ public:
+  void open(std::uint64_t batch) noexcept { batch_ = static_cast<std::int64_t>(batch); }
+  /// A decrease is the two's complement.
+  void add(std::uint64_t change, std::atomic<std::uint64_t>& own) noexcept {
+    if (batch_ == 0) {
+      common_.fetch_add(change, std::memory_order_relaxed);
+      return;
+    }
+    const auto sum = static_cast<std::int64_t>(own.fetch_add(change, std::memory_order_relaxed) + change);
+    if (sum > batch_ || sum < -batch_) {
+      common_.fetch_add(own.exchange(0, std::memory_order_relaxed), std::memory_order_relaxed);
+    }
+  }
+  [[nodiscard]] std::uint64_t read(const std::atomic<std::uint64_t>& own) const noexcept {
+    return common_.load(std::memory_order_relaxed) + own.load(std::memory_order_relaxed);
+  }
+
+ private:
+  std::int64_t batch_ = 0;
+  std::atomic<std::uint64_t> common_{0};
+};
+
+}  // namespace tiercache::l1
