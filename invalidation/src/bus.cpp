@@ -88,8 +88,15 @@ bool link_cut() noexcept {
 class Subscriber {
  public:
   Subscriber(const MachineOptions& machine, const l2::Options& l2, const std::vector<std::string>& channels, BusSink& sink,
-             Heartbeat& beat, const Log& log)
-      : l2_(l2), channels_(channels), log_(log), sink_(sink, log_), beat_(beat), machine_(machine, sink_, random_u64()) {
+             Heartbeat& beat, const Log& log, RemotePort& remote)
+      : l2_(l2),
+        channels_(channels),
+        log_(log),
+        sink_(sink, log_),
+        beat_(beat),
+        remote_(remote),
+        page_timeout_(std::min<Duration>(l2.call_timeout, machine.budget / 8)),
+        machine_(machine, sink_, random_u64()) {
     for (std::size_t i = 0; i < channels_.size(); ++i) shard_of_.emplace(channels_[i], static_cast<ShardId>(i));
   }
   ~Subscriber() {
@@ -156,7 +163,48 @@ class Subscriber {
       default: break;
     }
     if (!connection_) return pause_until(machine_.wake_at());
+    if (const auto wanted = machine_.wanted(now())) {
+      ask_log(*wanted);
+      return receive_some();
+    }
     receive();
+  }
+
+  /// One page of the log, on this thread: what comes over the link meanwhile waits for at most the page's time-out. A thread of
+  /// its own would have to hand its pages over in step with the link.
+  void ask_log(const Machine::Wanted& wanted) {
+    RemoteRequest request;
+    request.op = RemoteOp::resync;
+    request.shard = wanted.shard;
+    request.epoch = wanted.epoch;
+    request.sequence = wanted.from;
+    request.deadline = Deadline::after(page_timeout_);
+    RemoteReply reply;
+    remote_.start(request, reply, nullptr);
+    Machine::Page page;
+    page.last = static_cast<std::uint64_t>(reply.count);
+    page.messages = reply.messages;
+    if (reply.error) page.state = is_transient(reply.error->code) ? Machine::Page::State::later : Machine::Page::State::lost;
+    else page.state = reply.applied ? Machine::Page::State::found : Machine::Page::State::lost;
+    if (reply.error && log_failure_()) log_(LogLevel::warn, "bus: cannot read the log: " + reply.error->message);
+    if (machine_.page(wanted.shard, page, now())) beat_.hurry();
+  }
+  /// Whether Redis may answer later. Refused for good is what it does not allow or know.
+  static bool is_transient(Errc code) noexcept {
+    return code == Errc::unavailable || code == Errc::deadline_exceeded || code == Errc::closed;
+  }
+
+  /// What has come already, but no more than a share of it at a time: the next page may be what a great many hits wait for.
+  void receive_some() {
+    constexpr int most = 256;
+    for (int i = 0; i < most && connection_; ++i) {
+      auto reply = connection_->receive_waiting();
+      hold_while_stopped();
+      if (stopping() || link_cut()) return;
+      if (!reply) return lose_link();
+      if (!*reply) return;
+      if (!take(**reply)) return lose_link();
+    }
   }
 
   void pause_until(SteadyTime at) {
@@ -261,6 +309,8 @@ class Subscriber {
   OncePer log_malformed_{std::chrono::seconds(10)};
   LoggingSink sink_;
   Heartbeat& beat_;
+  RemotePort& remote_;
+  const Duration page_timeout_;
   Machine machine_;
   const int cancel_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);  // readable from request_stop() on; -1: connects are not cut short
   bool left_behind_ = false;                                   // the thread's own
@@ -274,12 +324,13 @@ class Subscriber {
 class Bus final : public BusPort {
  public:
   Bus(const Options& options, const l2::Options& l2, const l2::Naming& naming, RemotePort& remote, Log log)
-      : log_(std::move(log)), l2_(l2), beat_(heartbeat_options(options, l2), remote, log_) {
+      : log_(std::move(log)), l2_(l2), remote_(remote), beat_(heartbeat_options(options, l2), remote, log_) {
     machine_.shards = l2.shards;
     machine_.origin = naming.origin;
     machine_.budget = options.staleness_budget;
     machine_.backoff_min = l2.backoff_min;
     machine_.backoff_max = l2.backoff_max;
+    machine_.replay = options.log_entries != 0;
     const std::uint32_t channels = std::max<std::uint32_t>(l2.shards, 1);
     for (std::uint32_t i = 0; i < channels; ++i) channels_.push_back(channel_name(naming, l2.shards, i));
     // Nothing larger than a message is expected here; the handshake's INFO is far below.
@@ -290,7 +341,7 @@ class Bus final : public BusPort {
   ~Bus() override { stop(Deadline(SteadyTime{})); }
 
   void start(BusSink& sink) override {
-    const auto subscriber = std::make_shared<Subscriber>(machine_, l2_, channels_, sink, beat_, log_);
+    const auto subscriber = std::make_shared<Subscriber>(machine_, l2_, channels_, sink, beat_, log_, remote_);
     {
       const std::lock_guard lock(mutex_);
       subscriber_ = subscriber;
@@ -340,6 +391,9 @@ class Bus final : public BusPort {
     s.malformed = c.malformed.load(std::memory_order_relaxed);
     for (std::size_t i = 0; i < s.gaps.size(); ++i) s.gaps[i] = c.gaps[i].load(std::memory_order_relaxed);
     s.lag = c.lag.snapshot();
+    s.resyncs_replayed = c.resyncs_replayed.load(std::memory_order_relaxed);
+    s.resyncs_voided = c.resyncs_voided.load(std::memory_order_relaxed);
+    s.messages_replayed = c.messages_replayed.load(std::memory_order_relaxed);
     return s;
   }
 
@@ -352,6 +406,7 @@ class Bus final : public BusPort {
 
   const Log log_;
   l2::Options l2_;
+  RemotePort& remote_;
   MachineOptions machine_;
   std::vector<std::string> channels_;
   Heartbeat beat_;

@@ -18,6 +18,8 @@ Result<void> Options::validate() const {
   if (heartbeat != milliseconds::zero() && (heartbeat < milliseconds(10) || heartbeat > staleness_budget / 3)) {
     return bad("heartbeat", "must be 0 (a fifth of the budget) or 10 ms to a third of the budget");
   }
+  if (log_entries != 0 && (log_entries < 64 || log_entries > 1'048'576))
+    return bad("log_entries", "must be 0 (no log) or 64 to 1048576");
   return {};
 }
 

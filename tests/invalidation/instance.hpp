@@ -36,12 +36,13 @@ struct InstanceOptions {
   std::uint32_t shards = 0;
   std::string bus_url{};  ///< where the bus connects to if not to the server itself (a proxy)
   std::chrono::milliseconds connect_timeout{500};
+  std::uint32_t log_entries = 0;  ///< 0: a loss always voids
 };
 
 class Instance {
  public:
   explicit Instance(const RedisServer& server, const InstanceOptions& options = {}) {
-    naming_ = {"dev", "users", random_u64()};
+    naming_ = {"dev", "users", random_u64(), options.log_entries};
     l2::Options l2;
     l2.url = server.url();
     l2.shards = options.shards;
@@ -52,6 +53,7 @@ class Instance {
     invalidation::Options bus;
     bus.staleness_budget = options.budget;
     bus.heartbeat = options.heartbeat;
+    bus.log_entries = options.log_entries;
     bus_ = invalidation::open_bus(bus, l2, naming_, *remote_, Log{});
   }
   ~Instance() {

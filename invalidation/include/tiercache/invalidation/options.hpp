@@ -4,6 +4,7 @@
 #include <tiercache/base/result.hpp>
 
 #include <chrono>
+#include <cstdint>
 
 namespace tiercache::invalidation {
 
@@ -11,6 +12,9 @@ struct Options {
   bool enabled = true;                               ///< false: no bus; L1 of this store is not kept coherent with others
   std::chrono::milliseconds staleness_budget{2000};  ///< D: past it L1 is bypassed; 250 ms .. 1 h
   std::chrono::milliseconds heartbeat{0};            ///< H; 0: a fifth of the budget; at most a third of it
+  /// How many announcements Redis keeps at least for instances that missed them; each takes its keys and some 100 bytes there, at
+  /// most 4 KiB. 0: none are kept, and every reconnect voids L1. One value for all instances; 0 or 64 .. 1048576.
+  std::uint32_t log_entries = 16384;
   [[nodiscard]] Result<void> validate() const;
   [[nodiscard]] std::chrono::milliseconds heartbeat_interval() const {
     return heartbeat.count() ? heartbeat : staleness_budget / 5;

@@ -12,11 +12,12 @@
 
 namespace tiercache::l2 {
 
-/// What names a store's keys and messages in Redis (docs/design.md, "Frozen formats").
+/// What names a store's keys and messages in Redis (docs/design.md, "Frozen formats"), and how many messages the log keeps.
 struct Naming {
   std::string env;
   std::string resource;
   std::uint64_t origin = 0;  ///< random id of this store
+  std::uint32_t log_entries = 16384;  ///< bus.log_entries; 0: no log
 };
 
 /// The pooled blocking client. Never fails for want of Redis: a thread of its own ("tc-l2", all signals blocked) keeps trying
