@@ -97,9 +97,9 @@ class World final : public BusSink {
     }
     switch (pick(logs_ ? 11 : 9)) {
       case 0: cut(); break;
-      case 1: stopped_ = !stopped_; break;                                      // half open: the link stands and carries nothing
-      case 2: begin_epoch(); break;                                             // counters lost, links stand
-      case 3: cut(), begin_epoch(), beats_.clear(); break;                      // a restart
+      case 1: stopped_ = !stopped_; break;                  // half open: the link stands and carries nothing
+      case 2: begin_epoch(); break;                         // counters lost, links stand
+      case 3: cut(), begin_epoch(), beats_.clear(); break;  // a restart
       case 4: cut(), older_snapshot(); break;
       case 5: refuses_ = !refuses_; break;
       case 6: lose(); break;
