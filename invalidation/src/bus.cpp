@@ -8,6 +8,7 @@
 #include <tiercache/invalidation/bus.hpp>
 
 #include "heartbeat.hpp"
+#include "tracking.hpp"
 
 #include <tiercache/base/hash.hpp>
 #include <tiercache/base/lab.hpp>
@@ -25,6 +26,7 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -87,16 +89,17 @@ bool link_cut() noexcept {
 /// a look-up of the host's name can, the rest is cancelled) is left behind, and touches nothing but this afterwards.
 class Subscriber {
  public:
-  Subscriber(const MachineOptions& machine, const l2::Options& l2, const std::vector<std::string>& channels, BusSink& sink,
-             Heartbeat& beat, const Log& log, RemotePort& remote)
+  Subscriber(const MachineOptions& machine, const l2::Options& l2, const std::vector<std::string>& channels,
+             const std::optional<TrackingOptions>& tracking, BusSink& sink, Heartbeat& beat, const Log& log, RemotePort& remote)
       : l2_(l2),
         channels_(channels),
         log_(log),
         sink_(sink, log_),
+        tracking_(tracking ? std::make_unique<Tracking>(*tracking, sink_) : nullptr),
         beat_(beat),
         remote_(remote),
         page_timeout_(std::min<Duration>(l2.call_timeout, machine.budget / 8)),
-        machine_(machine, sink_, random_u64()) {
+        machine_(machine, tracking_ ? static_cast<BusSink&>(*tracking_) : sink_, random_u64()) {
     for (std::size_t i = 0; i < channels_.size(); ++i) shard_of_.emplace(channels_[i], static_cast<ShardId>(i));
   }
   ~Subscriber() {
@@ -143,6 +146,7 @@ class Subscriber {
     if (connection_) connection_->shutdown();
   }
   [[nodiscard]] const MachineCounters& counters() const noexcept { return machine_.counters(); }
+  [[nodiscard]] const TrackingCounters* tracking() const noexcept { return tracking_ ? &tracking_->counters() : nullptr; }
 
  private:
   enum class Phase : std::uint8_t { running, connecting, abandoned, ended };
@@ -240,6 +244,10 @@ class Subscriber {
 
   void subscribe() {
     std::vector<std::string_view> argv{"SUBSCRIBE"};
+    if (tracking_) {
+      tracking_->begin(*connection_);
+      argv.push_back(Tracking::channel);
+    }
     argv.insert(argv.end(), channels_.begin(), channels_.end());
     connection_->append(argv);
     if (auto sent = connection_->flush(Deadline(machine_.link_due_at())); !sent) lose_link();
@@ -261,6 +269,10 @@ class Subscriber {
   /// False: the link is of no use.
   bool take(const l2::Reply& reply) {
     using Type = l2::Reply::Type;
+    if (tracking_) {
+      const Tracking::Taken taken = tracking_->take(reply);
+      if (taken != Tracking::Taken::no) return take_tracking(taken, reply);
+    }
     if (reply.type == Type::error) {
       if (log_failure_()) log_(LogLevel::warn, "bus: SUBSCRIBE was refused: " + reply.text);
       return false;
@@ -280,7 +292,14 @@ class Subscriber {
     beat_.drain([this](const Heartbeat::Sent& s) { machine_.beat_sent(s.shard, s.number, s.at); });
     const std::string_view problem = machine_.message(shard->second, parts[2].text, now());
     if (!problem.empty() && log_malformed_()) log_(LogLevel::warn, "bus: ignored a message: " + std::string(problem));
-    return true;
+    if (!tracking_ || !tracking_->stalled(now())) return true;
+    if (log_failure_()) log_(LogLevel::warn, "bus: heartbeats come back, but Redis' client tracking does not tell of them");
+    return false;
+  }
+  bool take_tracking(Tracking::Taken taken, const l2::Reply& reply) {
+    if (taken == Tracking::Taken::flushed) beat_.hurry();
+    if (taken == Tracking::Taken::refused && log_failure_()) log_(LogLevel::warn, "bus: CLIENT TRACKING was refused: " + reply.text);
+    return taken == Tracking::Taken::yes || taken == Tracking::Taken::flushed;
   }
 
   void hold_while_stopped() {
@@ -308,6 +327,7 @@ class Subscriber {
   OncePer log_failure_{std::chrono::seconds(10)};
   OncePer log_malformed_{std::chrono::seconds(10)};
   LoggingSink sink_;
+  const std::unique_ptr<Tracking> tracking_;  // null: without
   Heartbeat& beat_;
   RemotePort& remote_;
   const Duration page_timeout_;
@@ -330,18 +350,23 @@ class Bus final : public BusPort {
     machine_.budget = options.staleness_budget;
     machine_.backoff_min = l2.backoff_min;
     machine_.backoff_max = l2.backoff_max;
-    machine_.replay = options.log_entries != 0;
+    // The log holds announcements only: what tracking alone would have told over a lost link is gone, so that link's loss voids.
+    machine_.replay = options.log_entries != 0 && options.source == Source::bus;
     const std::uint32_t channels = std::max<std::uint32_t>(l2.shards, 1);
     for (std::uint32_t i = 0; i < channels; ++i) channels_.push_back(channel_name(naming, l2.shards, i));
     // Nothing larger than a message is expected here; the handshake's INFO is far below.
     l2_.max_reply_bytes = std::min<std::uint64_t>(l2_.max_reply_bytes, message_bytes_max + 64 * 1024);
     l2_.max_reply_elements = 16;
+    if (options.source != Source::bus) {
+      l2_.max_reply_elements = Tracking::elements_max;
+      tracking_ = {options.source, naming.env + ":" + naming.resource + ":", channels_, naming.origin, options.staleness_budget};
+    }
     if (!l2_.client_name.empty() && l2_.client_name.size() <= 60) l2_.client_name += "-bus";
   }
   ~Bus() override { stop(Deadline(SteadyTime{})); }
 
   void start(BusSink& sink) override {
-    const auto subscriber = std::make_shared<Subscriber>(machine_, l2_, channels_, sink, beat_, log_, remote_);
+    const auto subscriber = std::make_shared<Subscriber>(machine_, l2_, channels_, tracking_, sink, beat_, log_, remote_);
     {
       const std::lock_guard lock(mutex_);
       subscriber_ = subscriber;
@@ -394,6 +419,12 @@ class Bus final : public BusPort {
     s.resyncs_replayed = c.resyncs_replayed.load(std::memory_order_relaxed);
     s.resyncs_voided = c.resyncs_voided.load(std::memory_order_relaxed);
     s.messages_replayed = c.messages_replayed.load(std::memory_order_relaxed);
+    if (const TrackingCounters* t = subscriber->tracking()) {
+      s.tracking_messages = t->messages.load(std::memory_order_relaxed);
+      s.tracking_keys = t->keys.load(std::memory_order_relaxed);
+      s.malformed += t->malformed.load(std::memory_order_relaxed);
+      s.gaps[static_cast<std::size_t>(GapReason::flushed)] = t->flushes.load(std::memory_order_relaxed);
+    }
     return s;
   }
 
@@ -409,6 +440,7 @@ class Bus final : public BusPort {
   RemotePort& remote_;
   MachineOptions machine_;
   std::vector<std::string> channels_;
+  std::optional<TrackingOptions> tracking_;  // nothing: the bus alone
   Heartbeat beat_;
   mutable std::mutex mutex_;  // stats() may race with start()
   std::shared_ptr<Subscriber> subscriber_;

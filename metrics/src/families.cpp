@@ -253,6 +253,8 @@ void add_bus(Builder& out, const std::vector<Named>& stores) {
   one("bus_connects_total", &BusStats::connects, "Connections made for the subscription.");
   one("bus_messages_total", &BusStats::messages, "Messages received from the bus.");
   one("bus_malformed_total", &BusStats::malformed, "Messages dropped because they were no valid ones.");
+  one("bus_tracking_messages_total", &BusStats::tracking_messages, "Messages of Redis' client tracking.");
+  one("bus_tracking_keys_total", &BusStats::tracking_keys, "Keys of values that Redis' client tracking named.");
   out.begin("bus_heartbeats_total", MetricType::Counter,
             "Heartbeats of this store: sent counts those whose publishing Redis acknowledged, seen those that came back over the "
             "subscription.");

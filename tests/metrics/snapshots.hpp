@@ -35,6 +35,7 @@ inline StoreSnapshot filled_snapshot() {
   s.bus.enabled = s.bus.subscribed = true;
   fill(s.bus.connects, s.bus.messages, s.bus.heartbeats_sent, s.bus.heartbeats_seen, s.bus.malformed, s.bus.resyncs_replayed,
        s.bus.resyncs_voided, s.bus.messages_replayed);
+  fill(s.bus.tracking_messages, s.bus.tracking_keys);
   for (auto& g : s.bus.gaps) g = next++;
   fill(s.leases.granted, s.leases.waited, s.leases.lost, s.leases.renewed);
   for (auto& e : s.errors) e = next++;

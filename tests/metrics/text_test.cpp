@@ -115,6 +115,8 @@ TEST(Text, EveryNumberOfASnapshotStandsUnderItsName) {
   expect("bus_connects_total", {}, s.bus.connects);
   expect("bus_messages_total", {}, s.bus.messages);
   expect("bus_malformed_total", {}, s.bus.malformed);
+  expect("bus_tracking_messages_total", {}, s.bus.tracking_messages);
+  expect("bus_tracking_keys_total", {}, s.bus.tracking_keys);
   expect("bus_heartbeats_total", {{"kind", "sent"}}, s.bus.heartbeats_sent);
   expect("bus_heartbeats_total", {{"kind", "seen"}}, s.bus.heartbeats_seen);
   expect("bus_resyncs_total", {{"result", "replayed"}}, s.bus.resyncs_replayed);

@@ -31,6 +31,7 @@ enum class Remedy : unsigned {
   late_write,        ///< connections given up with an unanswered write are killed before the next write
   read_order,        ///< a hit loads the validity before the generation
   replay,            ///< what a link missed is replayed from the log, or voids
+  tracking,          ///< with tracking an own echo validates L1 only once Redis told of the heartbeat's key after it
 };
 
 #ifdef TIERCACHE_LAB
