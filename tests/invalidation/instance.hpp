@@ -38,6 +38,7 @@ struct InstanceOptions {
   std::string bus_url{};  ///< where the bus connects to if not to the server itself (a proxy)
   std::chrono::milliseconds connect_timeout{500};
   std::uint32_t log_entries = 0;  ///< 0: a loss always voids
+  invalidation::Source source = invalidation::Source::bus;
 };
 
 class Instance {
@@ -54,6 +55,7 @@ class Instance {
     invalidation::Options bus;
     bus.staleness_budget = options.budget;
     bus.heartbeat = options.heartbeat;
+    bus.source = options.source;
     bus.log_entries = options.log_entries;
     bus_ = invalidation::open_bus(bus, l2, naming_, *remote_, Log{});
   }

@@ -52,6 +52,16 @@ TEST(InvalidationOptions, TheLogIsOffOrHas64To1048576Entries) {
   }
 }
 
+TEST(InvalidationOptions, TheSourceIsOneOfThree) {
+  Options o;
+  EXPECT_EQ(o.source, Source::bus);
+  o.source = Source::both;
+  EXPECT_TRUE(o.validate().ok());
+  o.source = static_cast<Source>(3);
+  ASSERT_FALSE(o.validate().ok());
+  EXPECT_THAT(o.validate().error().message, HasSubstr("bus.source"));
+}
+
 TEST(InvalidationOptions, ABusThatIsOffIsNotChecked) {
   Options o;
   o.enabled = false;
