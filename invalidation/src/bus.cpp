@@ -298,7 +298,8 @@ class Subscriber {
   }
   bool take_tracking(Tracking::Taken taken, const l2::Reply& reply) {
     if (taken == Tracking::Taken::flushed) beat_.hurry();
-    if (taken == Tracking::Taken::refused && log_failure_()) log_(LogLevel::warn, "bus: CLIENT TRACKING was refused: " + reply.text);
+    if (taken == Tracking::Taken::refused && log_failure_())
+      log_(LogLevel::warn, "bus: CLIENT TRACKING was refused: " + reply.text);
     return taken == Tracking::Taken::yes || taken == Tracking::Taken::flushed;
   }
 

@@ -12,7 +12,8 @@ Result<void> Options::validate() const {
     return Error{Errc::invalid_argument, "bus." + std::string(field) + ": " + std::string(why)};
   };
   if (!enabled) return {};
-  if (source != Source::bus && source != Source::tracking && source != Source::both) return bad("source", "must be bus, tracking or both");
+  if (source != Source::bus && source != Source::tracking && source != Source::both)
+    return bad("source", "must be bus, tracking or both");
   if (staleness_budget < milliseconds(250) || staleness_budget > std::chrono::hours(1)) {
     return bad("staleness_budget", "must be 250 ms to 1 h");
   }

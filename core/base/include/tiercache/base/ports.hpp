@@ -100,8 +100,8 @@ class RemotePort {
 enum class GapReason : std::uint8_t { subscribed, disconnected, lost, regressed, epoch_changed, silent, log_lost, flushed };
 inline constexpr std::size_t gap_reason_count = 8;
 [[nodiscard]] constexpr std::string_view name(GapReason r) noexcept {
-  constexpr std::string_view names[] = {"subscribed", "disconnected", "lost", "regressed", "epoch_changed", "silent",
-                                        "log_lost",   "flushed"};
+  constexpr std::string_view names[] = {"subscribed",    "disconnected", "lost",     "regressed",
+                                        "epoch_changed", "silent",       "log_lost", "flushed"};
   return names[static_cast<unsigned>(r)];
 }
 
