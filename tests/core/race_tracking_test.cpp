@@ -41,6 +41,19 @@ class Unannounced : public Race {
     EXPECT_EQ(server.command(change).find("(error)"), std::string::npos);
     return stale_beyond_the_budget(b, std::chrono::steady_clock::now());
   }
+  /// With the remedy the story must not end with a stale read. Without it one of a few tries must: on a loaded machine a link may
+  /// fall silent, and its gap voids what should have been stale.
+  template <class F>
+  static void judge(F&& story) {
+    if (remedy()) {
+      EXPECT_FALSE(story());
+      return;
+    }
+    for (int i = 0; i < 10; ++i) {
+      if (story()) return;
+    }
+    ADD_FAILURE() << "never seen to break";
+  }
   /// Row 13 and 14 without tracking: the bus alone.
   static Source source_or_bus(Source source) { return remedy() ? source : Source::bus; }
 };
@@ -49,12 +62,15 @@ class Unannounced : public Race {
 class WritesByOtherClients : public Unannounced {};
 TEST_P(WritesByOtherClients, Row14) {
   for (const Source source : {Source::both, Source::tracking}) {
-    Instance b(tracked(server.url(), source_or_bus(source)));
-    hold_one(b);
-    EXPECT_EQ(stale_after(b, {"DEL", physical}), !remedy());
-    hold_one(b);
-    EXPECT_EQ(stale_after(b, {"SET", physical, "text of another service"}), !remedy());
-    server.command({"DEL", physical});
+    for (const std::vector<std::string>& change :
+         {std::vector<std::string>{"DEL", physical}, {"SET", physical, "a stranger's"}}) {
+      judge([&] {
+        server.command({"DEL", physical});
+        Instance b(tracked(server.url(), source_or_bus(source)));
+        hold_one(b);
+        return stale_after(b, change);
+      });
+    }
   }
 }
 INSTANTIATE_TEST_SUITE_P(Races, WritesByOtherClients, ::testing::Bool(), race_name);
@@ -64,35 +80,40 @@ INSTANTIATE_TEST_SUITE_P(Races, WritesByOtherClients, ::testing::Bool(), race_na
 class Flush : public Unannounced {};
 TEST_P(Flush, Row13) {
   const Ablated ablated(lab::Remedy::generation, !remedy());
-  Instance b(tracked(server.url()));
-  hold_one(b);
-  EXPECT_EQ(stale_after(b, {"FLUSHALL"}), !remedy());
+  judge([&] {
+    Instance b(tracked(server.url()));
+    hold_one(b);
+    return stale_after(b, {"FLUSHALL"});
+  });
 }
 INSTANTIATE_TEST_SUITE_P(Races, Flush, ::testing::Bool(), race_name);
 
 // Somebody gives k a shorter life, and it ends.
 class Expiry : public Unannounced {};
 TEST_P(Expiry, Row13) {
-  Instance b(tracked(server.url(), source_or_bus(Source::both)));
-  hold_one(b);
-  server.command({"PEXPIRE", physical, "20"});
-  b.get("k");  // with the shorter life, or from L1 as before
-  ASSERT_TRUE(eventually([&] { return server.command({"EXISTS", physical}) == "0"; }));
-  EXPECT_EQ(stale_beyond_the_budget(b, std::chrono::steady_clock::now()), !remedy());
+  judge([&] {
+    Instance b(tracked(server.url(), source_or_bus(Source::both)));
+    hold_one(b);
+    server.command({"PEXPIRE", physical, "20"});
+    EXPECT_TRUE(eventually([&] { return server.command({"EXISTS", physical}) == "0"; }));
+    return stale_beyond_the_budget(b, std::chrono::steady_clock::now());
+  });
 }
 INSTANTIATE_TEST_SUITE_P(Races, Expiry, ::testing::Bool(), race_name);
 
 // Redis runs out of memory and evicts k; a later write elsewhere would find nothing to tell of.
 class Eviction : public Unannounced {};
 TEST_P(Eviction, Row13) {
-  Instance b(tracked(server.url(), source_or_bus(Source::both)));
   server.command({"CONFIG", "SET", "maxmemory-policy", "volatile-ttl"});  // the counters live for ever and stay
-  hold_one(b);
-  server.command({"CONFIG", "SET", "maxmemory", "1"});
-  ASSERT_TRUE(eventually([&] { return server.command({"EXISTS", physical}) == "0"; }));
-  const auto evicted = std::chrono::steady_clock::now();
-  server.command({"CONFIG", "SET", "maxmemory", "0"});
-  EXPECT_EQ(stale_beyond_the_budget(b, evicted), !remedy());
+  judge([&] {
+    Instance b(tracked(server.url(), source_or_bus(Source::both)));
+    hold_one(b);
+    server.command({"CONFIG", "SET", "maxmemory", "1"});
+    EXPECT_TRUE(eventually([&] { return server.command({"EXISTS", physical}) == "0"; }));
+    const auto evicted = std::chrono::steady_clock::now();
+    server.command({"CONFIG", "SET", "maxmemory", "0"});
+    return stale_beyond_the_budget(b, evicted);
+  });
 }
 INSTANTIATE_TEST_SUITE_P(Races, Eviction, ::testing::Bool(), race_name);
 
@@ -100,15 +121,18 @@ INSTANTIATE_TEST_SUITE_P(Races, Eviction, ::testing::Bool(), race_name);
 class TrackingHeldBack : public Unannounced {};
 TEST_P(TrackingHeldBack, Row14) {
   const Ablated ablated(lab::Remedy::tracking, !remedy());
-  TrackingHold hold;
-  TcpProxy proxy(server.port());
-  proxy.set(TcpProxy::to_client, hold.fault());
-  Instance b(tracked(server.url_at(proxy.port())));
-  hold_one(b);
-  hold.holding = true;
-  EXPECT_EQ(stale_after(b, {"DEL", physical}), !remedy());
-  hold.holding = false;
-  EXPECT_TRUE(eventually([&] { return b.get("k") == -1; }));
+  judge([&] {
+    TrackingHold hold;
+    TcpProxy proxy(server.port());
+    proxy.set(TcpProxy::to_client, hold.fault());
+    Instance b(tracked(server.url_at(proxy.port())));
+    hold_one(b);
+    hold.holding = true;
+    const bool stale = stale_after(b, {"DEL", physical});
+    hold.holding = false;
+    EXPECT_TRUE(eventually([&] { return b.get("k") == -1; }));
+    return stale;
+  });
 }
 INSTANTIATE_TEST_SUITE_P(Races, TrackingHeldBack, ::testing::Bool(), race_name);
 
@@ -116,18 +140,21 @@ INSTANTIATE_TEST_SUITE_P(Races, TrackingHeldBack, ::testing::Bool(), race_name);
 class TrackingRedirectBroken : public Unannounced {};
 TEST_P(TrackingRedirectBroken, Row9) {
   const Ablated ablated(lab::Remedy::tracking, !remedy());
-  TrackingHold hold;
-  hold.lossy = true;
-  TcpProxy proxy(server.port());
-  proxy.set(TcpProxy::to_client, hold.fault());
-  Instance b(tracked(server.url_at(proxy.port())));
-  hold_one(b);
-  hold.holding = true;
-  EXPECT_EQ(stale_after(b, {"DEL", physical}), !remedy());
-  if (!remedy()) return;
-  hold.holding = false;
-  b.wait_coherent();  // by a new link
-  EXPECT_GT(b.store().stats().bus.connects, 1U);
+  judge([&] {
+    TrackingHold hold;
+    hold.lossy = true;
+    TcpProxy proxy(server.port());
+    proxy.set(TcpProxy::to_client, hold.fault());
+    Instance b(tracked(server.url_at(proxy.port())));
+    hold_one(b);
+    hold.holding = true;
+    const bool stale = stale_after(b, {"DEL", physical});
+    hold.holding = false;
+    if (!remedy()) return stale;
+    b.wait_coherent();  // by a new link
+    EXPECT_GT(b.store().stats().bus.connects, 1U);
+    return stale;
+  });
 }
 INSTANTIATE_TEST_SUITE_P(Races, TrackingRedirectBroken, ::testing::Bool(), race_name);
 
@@ -135,18 +162,20 @@ INSTANTIATE_TEST_SUITE_P(Races, TrackingRedirectBroken, ::testing::Bool(), race_
 class TrackingLinkKilled : public Unannounced {};
 TEST_P(TrackingLinkKilled, Row9) {
   const Ablated ablated(lab::Remedy::generation, !remedy());
-  Instance b(tracked(server.url()));
-  hold_one(b);
-  lab::bus_link_cut = true;  // keeps the subscriber from coming back before the write
-  server.command({"CLIENT", "KILL", "TYPE", "pubsub"});
-  EXPECT_TRUE(eventually([&] { return !b.store().stats().bus.subscribed; }));
-  server.command({"DEL", physical});
-  const auto deleted = std::chrono::steady_clock::now();
-  lab::bus_link_cut = false;
-  ASSERT_TRUE(eventually([&] { return b.store().stats().bus.subscribed; }));
-  b.wait_applied();
-  b.wait_coherent();
-  EXPECT_EQ(stale_beyond_the_budget(b, deleted), !remedy());
+  judge([&] {
+    Instance b(tracked(server.url()));
+    hold_one(b);
+    lab::bus_link_cut = true;  // keeps the subscriber from coming back before the write
+    server.command({"CLIENT", "KILL", "TYPE", "pubsub"});
+    EXPECT_TRUE(eventually([&] { return !b.store().stats().bus.subscribed; }));
+    server.command({"DEL", physical});
+    const auto deleted = std::chrono::steady_clock::now();
+    lab::bus_link_cut = false;
+    EXPECT_TRUE(eventually([&] { return b.store().stats().bus.subscribed; }));
+    b.wait_applied();
+    b.wait_coherent();
+    return stale_beyond_the_budget(b, deleted);
+  });
 }
 INSTANTIATE_TEST_SUITE_P(Races, TrackingLinkKilled, ::testing::Bool(), race_name);
 
