@@ -24,7 +24,7 @@ class Unannounced : public Race {
   }
   /// B holds 1 under k in L1, and Redis does too.
   static void hold_one(Instance& b) {
-    ASSERT_TRUE(b.view.put("k", 1).ok());
+    ASSERT_TRUE(eventually([&] { return b.view.put("k", 1).ok(); }));
     b.wait_coherent();
     b.wait_applied();
     b.warm("k");

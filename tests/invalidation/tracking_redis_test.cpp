@@ -44,13 +44,15 @@ TEST_P(TrackingRedis, WritesByClientsThatKnowNothingOfUsAreHeard) {
   ASSERT_NE(a.sink().wait_line("invalidate 0 dev:users:user:l v0 w0"), 0U) << a.sink().text();
   redis_.command({"DEL", "dev:users:user:l"});
   ASSERT_TRUE(eventually([&] { return told(a, "dev:users:user:l") == 2; })) << a.sink().text();
+  redis_.command({"EVAL", "redis.call('SELECT', 1) return redis.call('SET', KEYS[1], 'x')", "1", "dev:users:user:other_db"});
+  ASSERT_NE(a.sink().wait_line("invalidate 0 dev:users:user:other_db v0 w0"), 0U) << a.sink().text();
   redis_.command({"SET", "dev:others:user:k", "x"});
   redis_.command({"SET", "dev:users:user:last", "x"});
   ASSERT_NE(a.sink().wait_line("invalidate 0 dev:users:user:last v0 w0"), 0U) << a.sink().text();
-  EXPECT_EQ(a.sink().lines("invalidate").size(), 6U)
+  EXPECT_EQ(a.sink().lines("invalidate").size(), 7U)
       << a.sink().text();  // and none of leases, numbers, heartbeats, other services
   EXPECT_THAT(a.sink().lines("gap"), ElementsAre("gap 0 subscribed"));
-  EXPECT_EQ(a.stats().tracking_keys, 6U);
+  EXPECT_EQ(a.stats().tracking_keys, 7U);
 }
 
 TEST_P(TrackingRedis, AnOwnWriteIsToldByEachSourceThatIsInForce) {
