@@ -105,6 +105,12 @@ Result<Config> Config::from_env() {
     config.bus.staleness_budget = std::chrono::milliseconds(*n);
     if (Result<void> r = config.bus.validate(); !r) return bad("TIERCACHE_BUDGET_MS", r.error().message);
   }
+  if (auto v = tiercache::env("TIERCACHE_BUS_SOURCE")) {
+    constexpr std::string_view names[] = {"bus", "tracking", "both"};
+    const auto it = std::find(std::begin(names), std::end(names), *v);
+    if (it == std::end(names)) return bad("TIERCACHE_BUS_SOURCE", "must be bus, tracking or both");
+    config.bus.source = static_cast<invalidation::Source>(it - std::begin(names));
+  }
   if (auto v = tiercache::env("TIERCACHE_LOG")) {
     constexpr std::string_view names[] = {"debug", "info", "warn", "error", "off"};
     const auto it = std::find(std::begin(names), std::end(names), *v);

@@ -110,10 +110,10 @@ void StoreCore::on_clear(ShardId, std::string_view type, std::uint64_t, std::uin
 }
 
 void StoreCore::on_gap(ShardId shard, GapReason reason) noexcept {
-  // A broken link takes nothing back: L1 was coherent as of the last heartbeat that came back, and its validity runs out by
-  // itself. So when Redis dies, L1 serves on within the budget. What may be missed from here on is voided by the gap at the next
-  // subscription, before anything can validate L1 again.
-  if (reason == GapReason::disconnected) return;
+  // A broken or silent link takes nothing back: L1 was coherent as of the last heartbeat that came back, and its validity runs
+  // out by itself. So when Redis dies, L1 serves on within the budget. What is missed from here on is replayed from the log at
+  // the next subscription, or voided by its gap, before anything can validate L1 again.
+  if (reason == GapReason::disconnected || reason == GapReason::silent) return;
   if (reason == GapReason::subscribed || reason == GapReason::epoch_changed)
     coherence.set_epoch(shard, 0);  // unknown: Redis may have come back from an older snapshot
   coherence.bump(shard);

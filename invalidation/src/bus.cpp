@@ -8,6 +8,7 @@
 #include <tiercache/invalidation/bus.hpp>
 
 #include "heartbeat.hpp"
+#include "tracking.hpp"
 
 #include <tiercache/base/hash.hpp>
 #include <tiercache/base/lab.hpp>
@@ -25,6 +26,7 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -87,9 +89,17 @@ bool link_cut() noexcept {
 /// a look-up of the host's name can, the rest is cancelled) is left behind, and touches nothing but this afterwards.
 class Subscriber {
  public:
-  Subscriber(const MachineOptions& machine, const l2::Options& l2, const std::vector<std::string>& channels, BusSink& sink,
-             Heartbeat& beat, const Log& log)
-      : l2_(l2), channels_(channels), log_(log), sink_(sink, log_), beat_(beat), machine_(machine, sink_, random_u64()) {
+  Subscriber(const MachineOptions& machine, const l2::Options& l2, const std::vector<std::string>& channels,
+             const std::optional<TrackingOptions>& tracking, BusSink& sink, Heartbeat& beat, const Log& log, RemotePort& remote)
+      : l2_(l2),
+        channels_(channels),
+        log_(log),
+        sink_(sink, log_),
+        tracking_(tracking ? std::make_unique<Tracking>(*tracking, sink_) : nullptr),
+        beat_(beat),
+        remote_(remote),
+        page_timeout_(std::min<Duration>(l2.call_timeout, machine.budget / 8)),
+        machine_(machine, tracking_ ? static_cast<BusSink&>(*tracking_) : sink_, random_u64()) {
     for (std::size_t i = 0; i < channels_.size(); ++i) shard_of_.emplace(channels_[i], static_cast<ShardId>(i));
   }
   ~Subscriber() {
@@ -136,6 +146,7 @@ class Subscriber {
     if (connection_) connection_->shutdown();
   }
   [[nodiscard]] const MachineCounters& counters() const noexcept { return machine_.counters(); }
+  [[nodiscard]] const TrackingCounters* tracking() const noexcept { return tracking_ ? &tracking_->counters() : nullptr; }
 
  private:
   enum class Phase : std::uint8_t { running, connecting, abandoned, ended };
@@ -156,7 +167,48 @@ class Subscriber {
       default: break;
     }
     if (!connection_) return pause_until(machine_.wake_at());
+    if (const auto wanted = machine_.wanted(now())) {
+      ask_log(*wanted);
+      return receive_some();
+    }
     receive();
+  }
+
+  /// One page of the log, on this thread: what comes over the link meanwhile waits for at most the page's time-out. A thread of
+  /// its own would have to hand its pages over in step with the link.
+  void ask_log(const Machine::Wanted& wanted) {
+    RemoteRequest request;
+    request.op = RemoteOp::resync;
+    request.shard = wanted.shard;
+    request.epoch = wanted.epoch;
+    request.sequence = wanted.from;
+    request.deadline = Deadline::after(page_timeout_);
+    RemoteReply reply;
+    remote_.start(request, reply, nullptr);
+    Machine::Page page;
+    page.last = static_cast<std::uint64_t>(reply.count);
+    page.messages = reply.messages;
+    if (reply.error) page.state = is_transient(reply.error->code) ? Machine::Page::State::later : Machine::Page::State::lost;
+    else page.state = reply.applied ? Machine::Page::State::found : Machine::Page::State::lost;
+    if (reply.error && log_failure_()) log_(LogLevel::warn, "bus: cannot read the log: " + reply.error->message);
+    if (machine_.page(wanted.shard, page, now())) beat_.hurry();
+  }
+  /// Whether Redis may answer later. Refused for good is what it does not allow or know.
+  static bool is_transient(Errc code) noexcept {
+    return code == Errc::unavailable || code == Errc::deadline_exceeded || code == Errc::closed;
+  }
+
+  /// What has come already, but no more than a share of it at a time: the next page may be what a great many hits wait for.
+  void receive_some() {
+    constexpr int most = 256;
+    for (int i = 0; i < most && connection_; ++i) {
+      auto reply = connection_->receive_waiting();
+      hold_while_stopped();
+      if (stopping() || link_cut()) return;
+      if (!reply) return lose_link();
+      if (!*reply) return;
+      if (!take(**reply)) return lose_link();
+    }
   }
 
   void pause_until(SteadyTime at) {
@@ -192,6 +244,10 @@ class Subscriber {
 
   void subscribe() {
     std::vector<std::string_view> argv{"SUBSCRIBE"};
+    if (tracking_) {
+      tracking_->begin(*connection_);
+      argv.push_back(Tracking::channel);
+    }
     argv.insert(argv.end(), channels_.begin(), channels_.end());
     connection_->append(argv);
     if (auto sent = connection_->flush(Deadline(machine_.link_due_at())); !sent) lose_link();
@@ -213,6 +269,10 @@ class Subscriber {
   /// False: the link is of no use.
   bool take(const l2::Reply& reply) {
     using Type = l2::Reply::Type;
+    if (tracking_) {
+      const Tracking::Taken taken = tracking_->take(reply);
+      if (taken != Tracking::Taken::no) return take_tracking(taken, reply);
+    }
     if (reply.type == Type::error) {
       if (log_failure_()) log_(LogLevel::warn, "bus: SUBSCRIBE was refused: " + reply.text);
       return false;
@@ -232,7 +292,15 @@ class Subscriber {
     beat_.drain([this](const Heartbeat::Sent& s) { machine_.beat_sent(s.shard, s.number, s.at); });
     const std::string_view problem = machine_.message(shard->second, parts[2].text, now());
     if (!problem.empty() && log_malformed_()) log_(LogLevel::warn, "bus: ignored a message: " + std::string(problem));
-    return true;
+    if (!tracking_ || !tracking_->stalled(now())) return true;
+    if (log_failure_()) log_(LogLevel::warn, "bus: heartbeats come back, but Redis' client tracking does not tell of them");
+    return false;
+  }
+  bool take_tracking(Tracking::Taken taken, const l2::Reply& reply) {
+    if (taken == Tracking::Taken::flushed) beat_.hurry();
+    if (taken == Tracking::Taken::refused && log_failure_())
+      log_(LogLevel::warn, "bus: CLIENT TRACKING was refused: " + reply.text);
+    return taken == Tracking::Taken::yes || taken == Tracking::Taken::flushed;
   }
 
   void hold_while_stopped() {
@@ -260,7 +328,10 @@ class Subscriber {
   OncePer log_failure_{std::chrono::seconds(10)};
   OncePer log_malformed_{std::chrono::seconds(10)};
   LoggingSink sink_;
+  const std::unique_ptr<Tracking> tracking_;  // null: without
   Heartbeat& beat_;
+  RemotePort& remote_;
+  const Duration page_timeout_;
   Machine machine_;
   const int cancel_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);  // readable from request_stop() on; -1: connects are not cut short
   bool left_behind_ = false;                                   // the thread's own
@@ -274,23 +345,29 @@ class Subscriber {
 class Bus final : public BusPort {
  public:
   Bus(const Options& options, const l2::Options& l2, const l2::Naming& naming, RemotePort& remote, Log log)
-      : log_(std::move(log)), l2_(l2), beat_(heartbeat_options(options, l2), remote, log_) {
+      : log_(std::move(log)), l2_(l2), remote_(remote), beat_(heartbeat_options(options, l2), remote, log_) {
     machine_.shards = l2.shards;
     machine_.origin = naming.origin;
     machine_.budget = options.staleness_budget;
     machine_.backoff_min = l2.backoff_min;
     machine_.backoff_max = l2.backoff_max;
+    // The log holds announcements only: what tracking alone would have told over a lost link is gone, so that link's loss voids.
+    machine_.replay = options.log_entries != 0 && options.source == Source::bus;
     const std::uint32_t channels = std::max<std::uint32_t>(l2.shards, 1);
     for (std::uint32_t i = 0; i < channels; ++i) channels_.push_back(channel_name(naming, l2.shards, i));
     // Nothing larger than a message is expected here; the handshake's INFO is far below.
     l2_.max_reply_bytes = std::min<std::uint64_t>(l2_.max_reply_bytes, message_bytes_max + 64 * 1024);
     l2_.max_reply_elements = 16;
+    if (options.source != Source::bus) {
+      l2_.max_reply_elements = Tracking::elements_max;
+      tracking_ = {options.source, naming.env + ":" + naming.resource + ":", channels_, naming.origin, options.staleness_budget};
+    }
     if (!l2_.client_name.empty() && l2_.client_name.size() <= 60) l2_.client_name += "-bus";
   }
   ~Bus() override { stop(Deadline(SteadyTime{})); }
 
   void start(BusSink& sink) override {
-    const auto subscriber = std::make_shared<Subscriber>(machine_, l2_, channels_, sink, beat_, log_);
+    const auto subscriber = std::make_shared<Subscriber>(machine_, l2_, channels_, tracking_, sink, beat_, log_, remote_);
     {
       const std::lock_guard lock(mutex_);
       subscriber_ = subscriber;
@@ -340,6 +417,15 @@ class Bus final : public BusPort {
     s.malformed = c.malformed.load(std::memory_order_relaxed);
     for (std::size_t i = 0; i < s.gaps.size(); ++i) s.gaps[i] = c.gaps[i].load(std::memory_order_relaxed);
     s.lag = c.lag.snapshot();
+    s.resyncs_replayed = c.resyncs_replayed.load(std::memory_order_relaxed);
+    s.resyncs_voided = c.resyncs_voided.load(std::memory_order_relaxed);
+    s.messages_replayed = c.messages_replayed.load(std::memory_order_relaxed);
+    if (const TrackingCounters* t = subscriber->tracking()) {
+      s.tracking_messages = t->messages.load(std::memory_order_relaxed);
+      s.tracking_keys = t->keys.load(std::memory_order_relaxed);
+      s.malformed += t->malformed.load(std::memory_order_relaxed);
+      s.gaps[static_cast<std::size_t>(GapReason::flushed)] = t->flushes.load(std::memory_order_relaxed);
+    }
     return s;
   }
 
@@ -352,8 +438,10 @@ class Bus final : public BusPort {
 
   const Log log_;
   l2::Options l2_;
+  RemotePort& remote_;
   MachineOptions machine_;
   std::vector<std::string> channels_;
+  std::optional<TrackingOptions> tracking_;  // nothing: the bus alone
   Heartbeat beat_;
   mutable std::mutex mutex_;  // stats() may race with start()
   std::shared_ptr<Subscriber> subscriber_;

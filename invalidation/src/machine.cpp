@@ -64,7 +64,7 @@ void Machine::subscribed(ShardId id, SteadyTime now) {
   Shard& shard = shards_[id];
   if (!shard.subscribed) ++confirmed_;
   shard.subscribed = true;
-  shard.has_baseline = false;
+  shard.streaming = false;
   shard.silent = false;
   shard.confirmed_at = shard.last_message = last_message_ = now;
   // Silence counts from the confirmation: a link that never carries anything must be noticed too.
@@ -73,7 +73,14 @@ void Machine::subscribed(ShardId id, SteadyTime now) {
     state_ = State::live;
     counters_.subscribed.store(true, std::memory_order_relaxed);
   }
-  gap(id, GapReason::subscribed);
+  if (shard.has_baseline && options_.replay) {
+    shard.floor = shard.baseline;
+    sink_.on_epoch(id, 0);
+    begin_replay(shard);
+  } else {
+    shard.has_baseline = false;
+    gap(id, GapReason::subscribed);
+  }
   if (lab::ablated(lab::Remedy::heartbeat)) sink_.on_coherent(id, SteadyTime::max());
 }
 
@@ -104,7 +111,8 @@ std::string_view Machine::message(ShardId id, std::string_view bytes, SteadyTime
   const bool heartbeat = parsed.head.kind == Kind::heartbeat;
   if (heartbeat || parsed.head.sequence != 0) check_number(id, shard, parsed.head);
   apply(id, parsed);
-  if (heartbeat && parsed.head.origin == options_.origin) own_heartbeat(id, shard, parsed.head, now);
+  // While numbers are missing a heartbeat proves nothing.
+  if (heartbeat && parsed.head.origin == options_.origin && !shard.replaying) own_heartbeat(id, shard, parsed.head, now);
   if (lab::ablated(lab::Remedy::heartbeat)) sink_.on_coherent(id, SteadyTime::max());
   return {};
 }
@@ -127,22 +135,115 @@ void Machine::gap(ShardId id, GapReason reason) {
   if (!lab::ablated(lab::Remedy::generation)) sink_.on_gap(id, reason);
 }
 
-/// The gap goes out before the message is applied: an entry put between the two would belong to neither generation's proof.
+/// A gap goes out before the message is applied: an entry put between the two would belong to neither generation's proof.
 void Machine::check_number(ShardId id, Shard& shard, const Head& head) {
-  const bool fresh = !shard.has_baseline;
-  const bool other_epoch = !fresh && head.epoch != shard.epoch;
-  if (other_epoch) {
+  if (!shard.has_baseline) return start_over(id, shard, head, true);
+  if (head.epoch != shard.epoch) {
     gap(id, GapReason::epoch_changed);
-  } else if (!fresh) {
-    // Below 2^63 by the parser: no overflow.
-    const std::uint64_t expected = head.kind == Kind::heartbeat ? shard.baseline : shard.baseline + 1;
-    if (head.sequence > expected) gap(id, GapReason::lost);
-    if (head.sequence < expected) gap(id, GapReason::regressed);
+    return start_over(id, shard, head, true);
   }
-  shard.has_baseline = true;
+  const std::uint64_t before = head.kind == Kind::heartbeat ? head.sequence : head.sequence - 1;  // a message's is never 0
+  if (before < (shard.streaming ? shard.stream : shard.floor)) {
+    gap(id, GapReason::regressed);
+    return start_over(id, shard, head, shard.replaying);
+  }
+  if (!shard.streaming || before > shard.stream) shard.needed = before;
+  shard.streaming = true;
+  shard.stream = head.sequence;
+  if (shard.replaying) return;
+  if (before <= shard.baseline) {
+    shard.baseline = std::max(shard.baseline, shard.stream);  // below: the replay brought it already
+  } else if (options_.replay) {
+    begin_replay(shard);
+  } else {
+    gap(id, GapReason::lost);
+    shard.baseline = shard.stream;
+  }
+}
+
+/// All that was before is void, or nothing was; the stream begins with this number.
+void Machine::start_over(ShardId id, Shard& shard, const Head& head, bool tell_epoch) {
+  if (shard.replaying) {
+    bump(counters_.resyncs_voided);
+    end_replay(shard);
+  }
+  shard.has_baseline = shard.streaming = true;
   shard.epoch = head.epoch;
+  shard.baseline = shard.stream = shard.needed = head.sequence;
+  if (tell_epoch) sink_.on_epoch(id, head.epoch);
+}
+
+void Machine::begin_replay(Shard& shard) {
+  if (lab::ablated(lab::Remedy::replay)) {
+    if (shard.streaming) shard.baseline = shard.stream;
+    else shard.has_baseline = false;
+    return;
+  }
+  if (!shard.replaying) ++replaying_;  // a shard may be confirmed again in the midst of it
+  shard.replaying = true;
+}
+
+void Machine::end_replay(Shard& shard) {
+  shard.replaying = false;
+  --replaying_;
+}
+
+/// The log does not have what is missing. The link's own numbers are without holes from the last one it skipped on.
+void Machine::give_up(ShardId id, Shard& shard) {
+  bump(counters_.resyncs_voided);
+  end_replay(shard);
+  gap(id, GapReason::log_lost);
+  shard.has_baseline = shard.streaming;
+  if (!shard.streaming) return;  // the next number tells the epoch
+  shard.baseline = shard.stream;
+  sink_.on_epoch(id, shard.epoch);
+}
+
+std::optional<Machine::Wanted> Machine::wanted(SteadyTime now) noexcept {
+  if (replaying_ == 0 || now < ask_from_) return std::nullopt;
+  for (std::size_t n = 0; n < shards_.size(); ++n) {
+    const std::size_t i = (ask_next_ + n) % shards_.size();
+    const Shard& shard = shards_[i];
+    if (!shard.replaying) continue;
+    ask_next_ = i + 1;
+    return Wanted{static_cast<ShardId>(i), shard.epoch, shard.baseline};
+  }
+  return std::nullopt;
+}
+
+bool Machine::page(ShardId id, const Page& page, SteadyTime now) {
+  if (id >= shards_.size() || !shards_[id].replaying) return false;
+  Shard& shard = shards_[id];
+  if (page.state == Page::State::later) {
+    // Nothing can become coherent while the path of the heartbeats is down, so there is no hurry; and the link's messages must
+    // not wait behind one time-out after the other.
+    ask_from_ = now + options_.budget / 20;
+    return false;
+  }
+  bool good = page.state == Page::State::found && page.last >= shard.baseline;
+  for (const std::string& bytes : page.messages) good = good && take_logged(id, shard, bytes);
+  // Everything up to page.last was published before the log was asked; what came later is on the link, which began before.
+  const std::uint64_t goal = shard.streaming ? shard.needed : page.last;
+  if (!good || (shard.baseline < goal && page.messages.empty())) {
+    give_up(id, shard);
+  } else if (shard.baseline >= goal) {
+    bump(counters_.resyncs_replayed);
+    end_replay(shard);
+    if (shard.streaming) shard.baseline = std::max(shard.baseline, shard.stream);
+    sink_.on_epoch(id, shard.epoch);
+  }
+  return replaying_ == 0;
+}
+
+bool Machine::take_logged(ShardId id, Shard& shard, std::string_view bytes) {
+  const Parsed parsed = parse(bytes);
+  const Head& head = parsed.head;
+  if (parsed.status != ParseStatus::ok || head.shard != id || head.kind == Kind::heartbeat) return false;
+  if (head.epoch != shard.epoch || head.sequence != shard.baseline + 1) return false;
+  bump(counters_.messages_replayed);
   shard.baseline = head.sequence;
-  if (fresh || other_epoch) sink_.on_epoch(id, head.epoch);
+  apply(id, parsed);
+  return true;
 }
 
 void Machine::apply(ShardId id, const Parsed& parsed) {
@@ -194,8 +295,9 @@ Machine::Action Machine::check_silence(SteadyTime now) {
 
 /// Half of each wait is jitter: instances that lost the server together must not come back together.
 void Machine::wait_to_retry(SteadyTime now) {
-  for (Shard& shard : shards_) shard.subscribed = shard.has_baseline = false;
-  confirmed_ = 0;
+  for (Shard& shard : shards_) shard.subscribed = shard.replaying = false;  // how far each came is kept
+  confirmed_ = replaying_ = 0;
+  ask_from_ = SteadyTime::min();
   counters_.subscribed.store(false, std::memory_order_relaxed);
   random_ += 0x9e3779b97f4a7c15ULL;
   const auto half = static_cast<std::uint64_t>(backoff_.count()) / 2;

@@ -66,6 +66,7 @@ class Client final : public RemotePort {
   static Pool::Use use_of(RemoteOp op) noexcept {
     switch (op) {
       case RemoteOp::heartbeat:
+      case RemoteOp::resync:
       case RemoteOp::lease_renew:
       case RemoteOp::lease_release:
       case RemoteOp::ping: return Pool::Use::upkeep;
@@ -121,7 +122,8 @@ class Client final : public RemotePort {
 
   /// Whether the request, run late, could undo what was answered since: writes, and what takes or gives back a lease.
   static bool leaves_traces(RemoteOp op) noexcept {
-    return op != RemoteOp::get && op != RemoteOp::exists && op != RemoteOp::ping && op != RemoteOp::heartbeat;
+    return op != RemoteOp::get && op != RemoteOp::exists && op != RemoteOp::ping && op != RemoteOp::heartbeat &&
+           op != RemoteOp::resync;
   }
 
   Result<void> kill_unanswered(Exchange& x) {

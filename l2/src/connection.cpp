@@ -156,6 +156,14 @@ Result<void> Connection::flush(Deadline deadline) {
 bool Connection::bytes_sent() const noexcept { return impl_->sent; }
 
 Result<Reply> Connection::receive(Deadline deadline) {
+  auto reply = receive_until(deadline, true);
+  if (!reply) return reply.error();
+  return std::move(**reply);
+}
+
+Result<std::optional<Reply>> Connection::receive_waiting() { return receive_until(Deadline::never(), false); }
+
+Result<std::optional<Reply>> Connection::receive_until(Deadline deadline, bool wait) {
   Impl& s = *impl_;
   const auto fail = [&](const Error& e) {
     // Race 21: a connection that still owes a reply would give it to the next caller. Ablated, it is offered again.
@@ -166,13 +174,14 @@ Result<Reply> Connection::receive(Deadline deadline) {
   for (;;) {
     auto reply = s.parser.next();
     if (!reply) return fail(reply.error());
-    if (*reply) return std::move(**reply);
+    if (*reply) return reply;
     // Checked here, not only while waiting: a peer that dribbles is always readable.
     if (deadline.passed()) return fail({Errc::deadline_exceeded, "no answer in time"});
     char bytes[16 * 1024];
     auto n = s.socket.receive(bytes, sizeof bytes);
     if (!n) return fail(n.error());
     if (*n == 0) {
+      if (!wait) return std::optional<Reply>();
       if (auto ready = s.socket.wait(Socket::Ready::readable, deadline); !ready) return fail(ready.error());
     } else if (auto fed = s.parser.feed(bytes, *n); !fed) {
       return fail(fed.error());

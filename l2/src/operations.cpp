@@ -54,8 +54,9 @@ Result<void> take_flag(const Result<Reply>& r, bool& to) {
 }
 
 // Numbers and publishes on its own; the answer is the epoch.
-Result<std::string> announce(const MessageParts& m, const Prepared& p, Exchange& x) {
-  auto r = x.run(scripts().announce, Views{p.names.seq, p.names.epoch}, Views{p.names.channel, m.before, m.after, p.candidate});
+Result<std::string> announce(const MessageParts& m, const Prepared& p, std::string_view most, Exchange& x) {
+  auto r = x.run(scripts().announce, Views{p.names.seq, p.names.epoch, p.names.log},
+                 Views{p.names.channel, m.before, m.after, p.candidate, most});
   if (!r) return r.error();
   if (r->type != Reply::Type::array || r->elements.size() != 2 || r->elements[1].text.size() != 8) return nonsense();
   return std::move(r->elements[1].text);
@@ -86,13 +87,17 @@ Result<void> unlink_all(const std::string& prefix, Exchange& x, std::int64_t& co
 }  // namespace
 
 Operations::Operations(const Naming& naming, std::uint32_t shards)
-    : names_(naming, shards), origin_(naming.origin), candidate_seed_(random_u64()) {}
+    : names_(naming, shards),
+      origin_(naming.origin),
+      log_entries_(std::to_string(naming.log_entries)),
+      candidate_seed_(random_u64()) {}
 
 bool Operations::writes(RemoteOp op) noexcept {
   switch (op) {
     case RemoteOp::get:
     case RemoteOp::exists:
     case RemoteOp::ping:
+    case RemoteOp::resync:
     // Their repetition is harmless: the token says whose lease it is.
     case RemoteOp::lease_get:
     case RemoteOp::lease_renew:
@@ -104,7 +109,8 @@ bool Operations::writes(RemoteOp op) noexcept {
 Result<Prepared> Operations::prepare(const RemoteRequest& request) {
   const auto bad = [](const char* what) { return Error{Errc::invalid_argument, what}; };
   if (!names_.knows(request.shard)) return bad("the shard does not exist");
-  const bool keyless = request.op == RemoteOp::clear || request.op == RemoteOp::heartbeat || request.op == RemoteOp::ping;
+  const bool keyless = request.op == RemoteOp::clear || request.op == RemoteOp::heartbeat || request.op == RemoteOp::ping ||
+                       request.op == RemoteOp::resync;
   const bool many = request.op == RemoteOp::get || request.op == RemoteOp::exists || request.op == RemoteOp::erase;
   if (!keyless && (request.keys.empty() || (!many && request.keys.size() != 1)))
     return bad("the number of keys does not suit the operation");
@@ -151,6 +157,7 @@ Result<void> Operations::run(const RemoteRequest& request, const Prepared& p, Ex
     case RemoteOp::remove_if: return take_flag(x.run(s.remove_if, Views{request.keys[0]}, Views{request.payload}), reply.applied);
     case RemoteOp::clear: return clear(request, p, x, reply);
     case RemoteOp::heartbeat: return heartbeat(request, p, x, reply);
+    case RemoteOp::resync: return resync(request, p, x, reply);
     case RemoteOp::ping: {
       const auto r = x.call({"PING"});
       if (!r) return r.error();
@@ -199,7 +206,7 @@ Result<void> Operations::put(const RemoteRequest& request, const Prepared& p, Ex
   m.add(request.keys[0], request.version);
   const std::string ttl = std::to_string(request.ttl_ms);
   if (lab::ablated(lab::Remedy::atomic_write)) {
-    auto epoch = announce(m, p, x);
+    auto epoch = announce(m, p, log_entries_, x);
     if (!epoch) return epoch.error();
     TIERCACHE_LAB_POINT(publish_to_store, request.keys[0]);
     const std::string bytes = std::string(request.head) + *epoch + std::string(request.payload);
@@ -214,8 +221,9 @@ Result<void> Operations::put(const RemoteRequest& request, const Prepared& p, Ex
   }
   const bool compares = request.if_newer && !lab::ablated(lab::Remedy::version_check);
   const std::string version = compares ? be64(request.version) : "";
-  const auto r = x.run(scripts().put, Views{request.keys[0], p.leases[0], p.names.seq, p.names.epoch},
-                       Views{p.names.channel, m.before, m.after, p.candidate, request.head, request.payload, ttl, version});
+  const auto r =
+      x.run(scripts().put, Views{request.keys[0], p.leases[0], p.names.seq, p.names.epoch, p.names.log},
+            Views{p.names.channel, m.before, m.after, p.candidate, request.head, request.payload, ttl, version, log_entries_});
   if (auto done = take_flag(r, reply.applied); !done) return done;
   if (!reply.applied) return Error{Errc::superseded, "the same or a newer version stands"};
   return {};
@@ -227,7 +235,7 @@ Result<void> Operations::erase(const RemoteRequest& request, const Prepared& p, 
   Views keys(request.keys.begin(), request.keys.end());
   keys.insert(keys.end(), p.leases.begin(), p.leases.end());
   if (lab::ablated(lab::Remedy::atomic_write)) {
-    if (auto epoch = announce(m, p, x); !epoch) return epoch.error();
+    if (auto epoch = announce(m, p, log_entries_, x); !epoch) return epoch.error();
     TIERCACHE_LAB_POINT(publish_to_store, request.keys[0]);
     Views del = {"DEL"};
     del.insert(del.end(), request.keys.begin(), request.keys.end());
@@ -239,8 +247,9 @@ Result<void> Operations::erase(const RemoteRequest& request, const Prepared& p, 
     if (!gone) return gone.error();
     return take_integer(std::move(gone->front()), reply.count);
   }
-  keys.insert(keys.end(), {p.names.seq, p.names.epoch});
-  return take_integer(x.run(scripts().erase, keys, Views{p.names.channel, m.before, m.after, p.candidate}), reply.count);
+  keys.insert(keys.end(), {p.names.seq, p.names.epoch, p.names.log});
+  return take_integer(x.run(scripts().erase, keys, Views{p.names.channel, m.before, m.after, p.candidate, log_entries_}),
+                      reply.count);
 }
 
 Result<void> Operations::lease_get(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const {
@@ -274,12 +283,12 @@ Result<void> Operations::lease_fill(const RemoteRequest& request, const Prepared
 Result<void> Operations::clear(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const {
   MessageParts m(MessageParts::Kind::clear, request.shard, origin_, request.write_id);
   m.add(request.type, 0);
-  if (auto epoch = announce(m, p, x); !epoch) return epoch.error();
+  if (auto epoch = announce(m, p, log_entries_, x); !epoch) return epoch.error();
   const auto rest = [&]() -> Result<void> {
     std::int64_t leases = 0;
     if (auto done = unlink_all(names_.lease_prefix(request.type, p.names), x, leases); !done) return done;
     if (auto done = unlink_all(names_.data_prefix(request.type, p.names), x, reply.count); !done) return done;
-    if (auto epoch = announce(m, p, x); !epoch) return epoch.error();
+    if (auto epoch = announce(m, p, log_entries_, x); !epoch) return epoch.error();
     return {};
   };
   if (auto done = rest(); !done) {
@@ -297,9 +306,29 @@ Result<void> Operations::heartbeat(const RemoteRequest& request, const Prepared&
   constexpr std::int64_t default_ms = 60'000;
   const std::string ms = std::to_string(request.ttl_ms != 0 ? request.ttl_ms : default_ms);
   const std::string beat = std::to_string(request.beat);
-  return take_integer(x.run(scripts().heartbeat, Views{p.names.seq, p.names.epoch, p.names.run, p.names.beat},
-                            Views{p.names.channel, m.before, m.after, p.candidate, x.connection().run_id(), ms, beat}),
-                      reply.count);
+  return take_integer(
+      x.run(scripts().heartbeat, Views{p.names.seq, p.names.epoch, p.names.run, p.names.beat, p.names.log},
+            Views{p.names.channel, m.before, m.after, p.candidate, x.connection().run_id(), ms, beat, log_entries_}),
+      reply.count);
+}
+
+Result<void> Operations::resync(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const {
+  constexpr std::string_view entries = "512";
+  constexpr std::string_view bytes = "262144";
+  auto r = x.run(scripts().resync, Views{p.names.log, p.names.seq, p.names.epoch, p.names.run},
+                 Views{be64(request.epoch), x.connection().run_id(), std::to_string(request.sequence), entries, bytes});
+  if (!r) return r.error();
+  if (r->type != Reply::Type::array) return nonsense();
+  if (r->elements.empty()) return {};
+  if (r->elements[0].type != Reply::Type::integer || r->elements[0].integer < 0) return nonsense();
+  reply.applied = true;
+  reply.count = r->elements[0].integer;
+  reply.messages.reserve(r->elements.size() - 1);
+  for (std::size_t i = 1; i < r->elements.size(); ++i) {
+    if (r->elements[i].type != Reply::Type::string) return nonsense();
+    reply.messages.push_back(std::move(r->elements[i].text));
+  }
+  return {};
 }
 
 }  // namespace tiercache::l2

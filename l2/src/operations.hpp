@@ -44,10 +44,12 @@ class Operations {
   Result<void> lease_get(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
   Result<void> lease_fill(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
   Result<void> clear(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
+  Result<void> resync(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
   Result<void> heartbeat(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
 
   Names names_;
   std::uint64_t origin_;
+  std::string log_entries_;
   std::uint64_t candidate_seed_;
   std::atomic<std::uint64_t> candidates_{0};
 };

@@ -41,6 +41,37 @@ local function number_or_zero(seq_key, epoch_key, candidate)
 end
 )lua";
 
+// Makes the announcement of number n and logs it under the id n-1. What the log must never have is a number twice in one epoch:
+// whoever missed the first round would take the second for what it missed. Numbers are given again when the counter was lost
+// (evicted, deleted): then the first is 1, and no heartbeat has begun the epoch with it, which leaves a ttl on its 0; or the
+// number is not above the log's last. Then a new epoch begins. XADD may fail for other reasons (it is not allowed, the key holds
+// something else): a log that may have a hole goes, DEL being what always works. A message above 4 KiB leaves a mark that says
+// so.
+constexpr std::string_view announcement = R"lua(
+local function announcement(n, e, seq_key, epoch_key, log_key, most, before, after, candidate)
+  local message = before .. e .. struct.pack('>I8', n) .. after
+  if n == 0 then
+    redis.call('DEL', log_key)
+    return message, e
+  end
+  local again = n == 1 and redis.pcall('PERSIST', seq_key) ~= 1
+  local function log()
+    local r = redis.pcall('XADD', log_key, 'MAXLEN', '~', most, string.format('%.0f-1', n), 'm', #message > 4096 and '' or message)
+    return type(r) ~= 'table' or not r.err
+  end
+  if not again and (most == '0' or log()) then return message, e end
+  local top = redis.pcall('XREVRANGE', log_key, '+', '-', 'COUNT', '1')
+  again = again or (top[1] and tonumber(string.match(top[1][1], '^%d+')) >= n)
+  redis.call('DEL', log_key)
+  if not again then return message, e end
+  redis.call('DEL', epoch_key)
+  redis.pcall('SET', epoch_key, candidate)
+  message = before .. candidate .. struct.pack('>I8', n) .. after
+  if most ~= '0' then log() end
+  return message, candidate
+end
+)lua";
+
 constexpr std::string_view store = R"lua(
 local function store(key, bytes, ttl)
   if ttl == '0' then redis.call('SET', key, bytes) else redis.call('SET', key, bytes, 'PX', ttl) end
@@ -58,24 +89,29 @@ end
 local e = log_epoch(KEYS[4], ARGV[4])
 local n = redis.call('INCR', KEYS[3])
 redis.call('DEL', KEYS[2])
-redis.call('PUBLISH', ARGV[1], ARGV[2] .. e .. struct.pack('>I8', n) .. ARGV[3])
+local m
+m, e = announcement(n, e, KEYS[3], KEYS[4], KEYS[5], ARGV[9], ARGV[2], ARGV[3], ARGV[4])
+redis.call('PUBLISH', ARGV[1], m)
 store(KEYS[1], ARGV[5] .. e .. ARGV[6], ARGV[7])
 return 1
 )lua";
 
 // DEL comes first: it must succeed even where no memory is left for anything else.
 constexpr std::string_view erase_body = R"lua(
-local count = (#KEYS - 2) / 2
+local count = (#KEYS - 3) / 2
 local gone = redis.call('DEL', unpack(KEYS, 1, count))
 redis.call('DEL', unpack(KEYS, count + 1, 2 * count))
-local n, e = number_or_zero(KEYS[#KEYS - 1], KEYS[#KEYS], ARGV[4])
-redis.call('PUBLISH', ARGV[1], ARGV[2] .. e .. struct.pack('>I8', n) .. ARGV[3])
+local seq, epoch, log = unpack(KEYS, #KEYS - 2)
+local n, e = number_or_zero(seq, epoch, ARGV[4])
+redis.call('PUBLISH', ARGV[1], (announcement(n, e, seq, epoch, log, ARGV[5], ARGV[2], ARGV[3], ARGV[4])))
 return gone
 )lua";
 
 constexpr std::string_view announce_body = R"lua(
 local n, e = number_or_zero(KEYS[1], KEYS[2], ARGV[4])
-redis.call('PUBLISH', ARGV[1], ARGV[2] .. e .. struct.pack('>I8', n) .. ARGV[3])
+local m
+m, e = announcement(n, e, KEYS[1], KEYS[2], KEYS[3], ARGV[5], ARGV[2], ARGV[3], ARGV[4])
+redis.call('PUBLISH', ARGV[1], m)
 return {n, e}
 )lua";
 
@@ -113,20 +149,45 @@ return redis.call('DEL', KEYS[1])
 
 // DEL comes first: a demoted or isolated master refuses it, which is what the heartbeat is to find out; a full one does not,
 // and there the SETs after it may fail or be let through, which is no news about the link. A new run id starts a new epoch at
-// sequence 0 only as one piece: the run id is noted last.
+// sequence 0 only as one piece: the run id is noted last. The ttl of ten years is how announcement() knows this 0 from a counter
+// that was lost; the log begins with an entry for it.
 constexpr std::string_view heartbeat_body = R"lua(
 redis.call('DEL', KEYS[4])
 local e = redis.call('GET', KEYS[2])
 if redis.call('GET', KEYS[3]) ~= ARGV[5] or not (e and #e == 8) then
   e = ARGV[4]
-  redis.call('SET', KEYS[1], '0')
+  redis.call('DEL', KEYS[5])
+  redis.call('SET', KEYS[1], '0', 'PX', '315576000000')
   redis.call('SET', KEYS[2], e)
+  if ARGV[8] ~= '0' then redis.pcall('XADD', KEYS[5], '0-1', 'm', '') end
   redis.call('SET', KEYS[3], ARGV[5])
 end
 local n = tonumber(redis.call('GET', KEYS[1]) or '0')
 redis.pcall('SET', KEYS[4], ARGV[7], 'PX', ARGV[6])
 redis.call('PUBLISH', ARGV[1], ARGV[2] .. e .. struct.pack('>I8', n) .. ARGV[3])
 return n
+)lua";
+
+// An entry is named by the number it bears, so the entry of the last number that was applied must stand there: had anything been
+// missing since, the log would have been deleted, and begun again above it. Where the log breaks off below the last number given
+// the next page is empty, which says so too.
+constexpr std::string_view resync_body = R"lua(
+if redis.call('GET', KEYS[3]) ~= ARGV[1] or redis.call('GET', KEYS[4]) ~= ARGV[2] then return {} end
+local from = tonumber(ARGV[3])
+local last = tonumber(redis.call('GET', KEYS[2]) or '-1')
+if last < from then return {} end
+local page = {last}
+local bytes = 0
+local entries = redis.call('XRANGE', KEYS[1], ARGV[3] .. '-1', '+', 'COUNT', ARGV[4] + 1)
+for i, entry in ipairs(entries) do
+  if entry[1] ~= string.format('%.0f-1', from + i - 1) then return {} end
+  if i > 1 then
+    page[i] = entry[2][2]
+    bytes = bytes + #page[i]
+    if bytes > tonumber(ARGV[5]) then break end
+  end
+end
+return entries[1] and page or {}
 )lua";
 
 template <class... Parts>
@@ -142,15 +203,16 @@ Script script(const Parts&... parts) {
 const Scripts& scripts() {
   // Never destroyed: a static store's threads, or another static object's destructor, may run scripts at the process's end.
   static const Scripts& all = *new Scripts{
-      script(not_below, log_epoch, store, put_body),
-      script(number_or_zero, erase_body),
-      script(number_or_zero, announce_body),
+      script(not_below, log_epoch, announcement, store, put_body),
+      script(number_or_zero, announcement, erase_body),
+      script(number_or_zero, announcement, announce_body),
       script(lease_get_body),
       script(log_epoch, store, lease_fill_body),
       script(lease_renew_body),
       script(lease_release_body),
       script(remove_if_body),
       script(heartbeat_body),
+      script(resync_body),
   };
   return all;
 }

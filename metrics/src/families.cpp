@@ -253,6 +253,8 @@ void add_bus(Builder& out, const std::vector<Named>& stores) {
   one("bus_connects_total", &BusStats::connects, "Connections made for the subscription.");
   one("bus_messages_total", &BusStats::messages, "Messages received from the bus.");
   one("bus_malformed_total", &BusStats::malformed, "Messages dropped because they were no valid ones.");
+  one("bus_tracking_messages_total", &BusStats::tracking_messages, "Messages of Redis' client tracking.");
+  one("bus_tracking_keys_total", &BusStats::tracking_keys, "Keys of values that Redis' client tracking named.");
   out.begin("bus_heartbeats_total", MetricType::Counter,
             "Heartbeats of this store: sent counts those whose publishing Redis acknowledged, seen those that came back over the "
             "subscription.");
@@ -260,7 +262,17 @@ void add_bus(Builder& out, const std::vector<Named>& stores) {
     out.add(n.with({{"kind", "sent"}}), n.store.bus.heartbeats_sent);
     out.add(n.with({{"kind", "seen"}}), n.store.bus.heartbeats_seen);
   }
-  out.begin("bus_gaps_total", MetricType::Counter, "Times the stream may have missed messages, so that all of L1 became void.");
+  one("bus_replayed_messages_total", &BusStats::messages_replayed, "Missed messages that were read from the log.");
+  out.begin(
+      "bus_resyncs_total", MetricType::Counter,
+      "Times missed messages were looked for in the log: replayed, and L1 was kept; or voided, where the log did not have them.");
+  for (const Named& n : stores) {
+    out.add(n.with({{"result", "replayed"}}), n.store.bus.resyncs_replayed);
+    out.add(n.with({{"result", "voided"}}), n.store.bus.resyncs_voided);
+  }
+  out.begin(
+      "bus_gaps_total", MetricType::Counter,
+      "Times the stream may have missed messages, so that L1 became void; disconnected and silent void nothing by themselves.");
   for (const Named& n : stores) {
     for (std::size_t i = 0; i < gap_reason_count; ++i) {
       out.add(n.with({{"reason", name(static_cast<GapReason>(i))}}), n.store.bus.gaps[i]);

@@ -73,7 +73,8 @@ class FromEnv : public ::testing::Test {
                                           "TIERCACHE_BUDGET_MS",
                                           "TIERCACHE_LOG",
                                           "TIERCACHE_L1_MAX_BYTES",
-                                          "TIERCACHE_L1_PRESSURE"};
+                                          "TIERCACHE_L1_PRESSURE",
+                                          "TIERCACHE_BUS_SOURCE"};
 };
 
 TEST_F(FromEnv, WithNothingSetIsTheDefault) {
@@ -93,6 +94,7 @@ TEST_F(FromEnv, TakesTheParts) {
   setenv("TIERCACHE_L1_MAX_BYTES", "2097152", 1);
   setenv("TIERCACHE_L1_PRESSURE", "On", 1);
   setenv("TIERCACHE_BUDGET_MS", "500", 1);
+  setenv("TIERCACHE_BUS_SOURCE", "tracking", 1);
   setenv("TIERCACHE_LOG", "debug", 1);
   const auto config = Config::from_env();
   ASSERT_TRUE(config.ok()) << config.error().message;
@@ -107,6 +109,7 @@ TEST_F(FromEnv, TakesTheParts) {
   EXPECT_EQ(config->l1.resize_max_bytes, 2097152U);
   EXPECT_TRUE(config->l1_pressure.enabled);
   EXPECT_EQ(config->bus.staleness_budget, 500ms);
+  EXPECT_EQ(config->bus.source, invalidation::Source::tracking);
   EXPECT_EQ(config->log_level, LogLevel::debug);
 }
 
@@ -139,7 +142,8 @@ TEST_F(FromEnv, NamesTheBadVariable) {
                                                        {"TIERCACHE_L1_BYTES", "1"},
                                                        {"TIERCACHE_LOG", "loud"},
                                                        {"TIERCACHE_L1_PRESSURE", "a bit"},
-                                                       {"TIERCACHE_L1_MAX_BYTES", "-1"}};
+                                                       {"TIERCACHE_L1_MAX_BYTES", "-1"},
+                                                       {"TIERCACHE_BUS_SOURCE", "redis"}};
   for (const auto& [variable, value] : cases) {
     SetUp();
     setenv(variable, value, 1);

@@ -352,7 +352,7 @@ TEST(ReadFlow, IncoherentL1IsBypassedAndCounted) {
   IntView view(store);
   ASSERT_TRUE(view.put("a", 7).ok());
   ASSERT_TRUE(view.get("a").pin);
-  store.core->on_gap(0, GapReason::silent);
+  store.core->on_gap(0, GapReason::lost);
   EXPECT_EQ(view.get("a").source, Source::l2);
   EXPECT_GT(view.view->stats().l1_bypassed, 0U);
 }

@@ -6,30 +6,60 @@
 namespace tiercache::testing {
 namespace {
 
-// B holds 1 in L1. Redis ends B's subscription, as it does at an output-buffer overflow; A writes 2 meanwhile; B subscribes again
-// and is told nothing of it.
-class Disconnect : public Race {};
+// Two stores, of which B is disconnected for a while.
+class DisconnectedReader : public Race {
+ protected:
+  void SetUp() override {
+    Config config = instance_config(server.url());
+    config.bus.log_entries = log_entries;
+    a.emplace(config);
+    b.emplace(config);
+    ASSERT_TRUE(a->view.put("k", 1).ok());
+    ASSERT_TRUE(a->view.put("kept", 1).ok());
+    b->wait_coherent();
+    b->wait_applied();
+    b->warm("k");
+    b->warm("kept");
+  }
+  /// Redis ends the subscriptions, as it does at an output-buffer overflow, A writes 2, B subscribes again.
+  void write_while_disconnected() {
+    lab::bus_link_cut = true;  // keeps the subscribers from coming back before the write
+    server.command({"CLIENT", "KILL", "TYPE", "pubsub"});
+    ASSERT_TRUE(eventually([&] { return !b->store().stats().bus.subscribed; }));
+    ASSERT_TRUE(a->view.put("k", 2).ok());
+    lab::bus_link_cut = false;
+    ASSERT_TRUE(eventually([&] { return b->store().stats().bus.subscribed; }));
+    b->wait_applied();
+    b->wait_coherent();
+  }
+  std::uint32_t log_entries = 1000;
+  std::optional<Instance> a;
+  std::optional<Instance> b;
+};
+
+// B holds 1 in L1. Its link breaks; A writes 2 meanwhile; B subscribes again and is told nothing of it. Nothing is logged.
+class Disconnect : public DisconnectedReader {
+ protected:
+  Disconnect() { log_entries = 0; }
+};
 TEST_P(Disconnect, Row6) {
   const Ablated ablated(lab::Remedy::generation, !remedy());
-  Instance a(instance_config(server.url()));
-  Instance b(instance_config(server.url()));
-  ASSERT_TRUE(a.view.put("k", 1).ok());
-  b.wait_coherent();
-  b.wait_applied();
-  b.warm("k");
-
-  lab::bus_link_cut = true;  // keeps the subscribers from coming back before the write
-  server.command({"CLIENT", "KILL", "TYPE", "pubsub"});
-  ASSERT_TRUE(eventually([&] { return !b.store().stats().bus.subscribed; }));
-  ASSERT_TRUE(a.view.put("k", 2).ok());
-  lab::bus_link_cut = false;
-  ASSERT_TRUE(eventually([&] { return b.store().stats().bus.subscribed; }));
-  b.wait_applied();
-  b.wait_coherent();
-
-  EXPECT_EQ(b.get("k"), remedy() ? 2 : 1);
+  write_while_disconnected();
+  EXPECT_EQ(b->get("k"), remedy() ? 2 : 1);
 }
 INSTANTIATE_TEST_SUITE_P(Races, Disconnect, ::testing::Bool(), race_name);
+
+// The same with a log: B replays what it missed and keeps the rest. Without the replay it claims that it missed nothing.
+class DisconnectWithALog : public DisconnectedReader {};
+TEST_P(DisconnectWithALog, Row6) {
+  const Ablated ablated(lab::Remedy::replay, !remedy());
+  write_while_disconnected();
+  EXPECT_EQ(b->view.get("kept").source(), Source::l1);
+  EXPECT_EQ(b->get("k"), remedy() ? 2 : 1);
+  EXPECT_EQ(b->store().stats().bus.resyncs_replayed > 0, remedy());
+  EXPECT_EQ(b->store().stats().bus.resyncs_voided, 0U);
+}
+INSTANTIATE_TEST_SUITE_P(Races, DisconnectWithALog, ::testing::Bool(), race_name);
 
 // B holds 1 in L1. The link from Redis to B goes dead without a word (bytes are taken and dropped). A writes 2. B is never told;
 // its L1 must stop answering within the budget. Every read is judged by the promise: begun at t, it may return 1 only if 2 was

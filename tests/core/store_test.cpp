@@ -289,6 +289,7 @@ TEST_F(StoreTest, LeastPrivilegeOfTheReadmeIsEnough) {
   ASSERT_EQ(server.command(words), "OK") << rules;
 
   Config config = instance_config(server.url());
+  config.bus.source = invalidation::Source::both;
   config.l2.username = "app";
   config.l2.password = "secret";
   Instance a(config);

@@ -34,16 +34,19 @@ struct InstanceOptions {
   std::chrono::milliseconds budget{1000};
   std::chrono::milliseconds heartbeat{50};
   std::uint32_t shards = 0;
+  std::string url{};      ///< where calls go if not to the server itself
   std::string bus_url{};  ///< where the bus connects to if not to the server itself (a proxy)
   std::chrono::milliseconds connect_timeout{500};
+  std::uint32_t log_entries = 0;  ///< 0: a loss always voids
+  invalidation::Source source = invalidation::Source::bus;
 };
 
 class Instance {
  public:
   explicit Instance(const RedisServer& server, const InstanceOptions& options = {}) {
-    naming_ = {"dev", "users", random_u64()};
+    naming_ = {"dev", "users", random_u64(), options.log_entries};
     l2::Options l2;
-    l2.url = server.url();
+    l2.url = options.url.empty() ? server.url() : options.url;
     l2.shards = options.shards;
     l2.pool_size = 2;
     l2.connect_timeout = options.connect_timeout;
@@ -52,6 +55,8 @@ class Instance {
     invalidation::Options bus;
     bus.staleness_budget = options.budget;
     bus.heartbeat = options.heartbeat;
+    bus.source = options.source;
+    bus.log_entries = options.log_entries;
     bus_ = invalidation::open_bus(bus, l2, naming_, *remote_, Log{});
   }
   ~Instance() {

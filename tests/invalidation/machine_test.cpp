@@ -2,78 +2,21 @@
 //
 // The stories of one subscription, in virtual time. Every test of a remedy also runs with the remedy taken out, and then demands
 // the wrong behaviour that the remedy prevents.
-#include "recording_sink.hpp"
-
-#include <tiercache/base/lab.hpp>
-#include <tiercache/invalidation/machine.hpp>
-
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
+#include "machine_fixture.hpp"
 
 #include <algorithm>
-#include <memory>
 #include <string>
 #include <vector>
 
 namespace tiercache::invalidation {
 namespace {
 
-using std::chrono::milliseconds;
 using ::testing::AllOf;
-using ::testing::Contains;
 using ::testing::Each;
-using ::testing::ElementsAre;
 using ::testing::Ge;
-using ::testing::IsEmpty;
 using ::testing::Le;
 using ::testing::Not;
 using ::testing::StartsWith;
-using Action = Machine::Action;
-
-constexpr std::uint64_t me = 111;
-constexpr std::uint64_t other = 222;
-constexpr std::uint64_t epoch_a = 5001;
-constexpr std::uint64_t epoch_b = 5002;
-
-SteadyTime at(std::int64_t ms) { return SteadyTime(milliseconds(ms)); }
-
-class MachineTest : public ::testing::Test {
- protected:
-  ~MachineTest() override { lab::ablated_mask.store(0); }
-
-  void make(std::uint32_t shards = 0, std::uint64_t seed = 1) {
-    MachineOptions options;
-    options.shards = shards;
-    options.origin = me;
-    options.budget = milliseconds(2000);
-    machine_ = std::make_unique<Machine>(options, sink_, seed);
-  }
-  void link_up(std::int64_t ms) {
-    ASSERT_EQ(machine_->tick(at(ms)), Action::connect);
-    ASSERT_EQ(machine_->connected(at(ms)), Action::subscribe);
-    for (ShardId s = 0; s < machine_->shard_count(); ++s) machine_->subscribed(s, at(ms));
-  }
-  /// Up, with a baseline of `sequence` under epoch_a; the sink has been emptied.
-  void settle(std::uint64_t sequence) {
-    make();
-    link_up(0);
-    heartbeat(1, other, 1, sequence);
-    sink_.take();
-  }
-  std::string_view invalidate(std::int64_t ms, std::uint64_t sequence, std::string_view key, std::uint64_t epoch = epoch_a,
-                              ShardId shard = 0) {
-    const std::vector<Item> items{{key, 3}};
-    return machine_->message(shard, encode({Kind::invalidate, shard, epoch, sequence, other, 9}, items), at(ms));
-  }
-  std::string_view heartbeat(std::int64_t ms, std::uint64_t origin, std::uint64_t number, std::uint64_t sequence,
-                             std::uint64_t epoch = epoch_a, ShardId shard = 0) {
-    return machine_->message(shard, encode({Kind::heartbeat, shard, epoch, sequence, origin, number}, {}), at(ms));
-  }
-  std::uint64_t gaps(GapReason r) const { return machine_->counters().gaps[static_cast<std::size_t>(r)].load(); }
-
-  tiercache::testing::RecordingSink sink_;
-  std::unique_ptr<Machine> machine_;
-};
 
 TEST_F(MachineTest, FirstSubscriptionIsAGapThenTheFirstNumberedMessageSetsEpochAndBaseline) {
   make();

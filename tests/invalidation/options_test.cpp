@@ -41,6 +41,27 @@ TEST(InvalidationOptions, TheHeartbeatIs10MsToAThirdOfTheBudget) {
   EXPECT_THAT(problem(milliseconds(300), milliseconds(101)), HasSubstr("heartbeat"));
 }
 
+TEST(InvalidationOptions, TheLogIsOffOrHas64To1048576Entries) {
+  for (const std::uint32_t n : {0U, 64U, 16384U, 1'048'576U, 1U, 63U, 1'048'577U}) {
+    Options o;
+    o.log_entries = n;
+    const auto r = o.validate();
+    const bool good = n == 0 || (n >= 64 && n <= 1'048'576);
+    EXPECT_EQ(r.ok(), good) << n;
+    if (!good) EXPECT_THAT(r.error().message, HasSubstr("log_entries"));
+  }
+}
+
+TEST(InvalidationOptions, TheSourceIsOneOfThree) {
+  Options o;
+  EXPECT_EQ(o.source, Source::bus);
+  o.source = Source::both;
+  EXPECT_TRUE(o.validate().ok());
+  o.source = static_cast<Source>(3);
+  ASSERT_FALSE(o.validate().ok());
+  EXPECT_THAT(o.validate().error().message, HasSubstr("bus.source"));
+}
+
 TEST(InvalidationOptions, ABusThatIsOffIsNotChecked) {
   Options o;
   o.enabled = false;

@@ -236,8 +236,8 @@ TEST(Client, WithShardsEveryKeyOfAScriptBearsTheSlotTag) {
   r.keys = keys;
   r.head = h;
   ASSERT_FALSE(c.run(r).error);
-  EXPECT_EQ(server.command({"EXISTS", keys[0], "test:app:!seq:{07}", "test:app:!epoch:{07}"}), "3");
-  EXPECT_EQ(server.command({"DBSIZE"}), "3");
+  EXPECT_EQ(server.command({"EXISTS", keys[0], "test:app:!seq:{07}", "test:app:!epoch:{07}", "test:app:!log:{07}"}), "4");
+  EXPECT_EQ(server.command({"DBSIZE"}), "4");
   r.op = RemoteOp::lease_get;
   r.token = "t";
   r.lease_ms = 1000;

@@ -33,7 +33,9 @@ inline StoreSnapshot filled_snapshot() {
   fill(s.l2.connects, s.l2.reconnects, s.l2.connections, s.l2.commands, s.l2.timeouts, s.l2.closed_on_error, s.l2.script_loads);
   for (auto& e : s.l2.errors) e = next++;
   s.bus.enabled = s.bus.subscribed = true;
-  fill(s.bus.connects, s.bus.messages, s.bus.heartbeats_sent, s.bus.heartbeats_seen, s.bus.malformed);
+  fill(s.bus.connects, s.bus.messages, s.bus.heartbeats_sent, s.bus.heartbeats_seen, s.bus.malformed, s.bus.resyncs_replayed,
+       s.bus.resyncs_voided, s.bus.messages_replayed);
+  fill(s.bus.tracking_messages, s.bus.tracking_keys);
   for (auto& g : s.bus.gaps) g = next++;
   fill(s.leases.granted, s.leases.waited, s.leases.lost, s.leases.renewed);
   for (auto& e : s.errors) e = next++;

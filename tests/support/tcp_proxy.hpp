@@ -21,6 +21,7 @@
 #include <csignal>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <list>
 #include <mutex>
 #include <stdexcept>
@@ -42,11 +43,14 @@ struct LinkFault {
     truncate,   ///< `bytes` bytes go on, then both ends are closed
     flip,       ///< the lowest bit of byte number `bytes` (from 0) is turned over, once
     inject,     ///< `text` goes on in the place of the next piece of any connection, once; then pass
+    filter,     ///< what a function of the connection's own makes of each piece goes on
   };
   Kind kind = Kind::pass;
   std::chrono::milliseconds time{0};
   std::uint64_t bytes = 0;
   std::string text{};
+  using Filter = std::function<std::string(std::string)>;
+  std::function<Filter()> make_filter{};  ///< called once a connection, on the proxy's thread, as is what it returns
 
   static LinkFault pass() { return {}; }
   static LinkFault blackhole() { return {Kind::blackhole}; }
@@ -56,6 +60,7 @@ struct LinkFault {
   static LinkFault truncate(std::uint64_t after) { return {Kind::truncate, {}, after}; }
   static LinkFault flip(std::uint64_t at) { return {Kind::flip, {}, at}; }
   static LinkFault inject(std::string text) { return {Kind::inject, {}, 0, std::move(text)}; }
+  static LinkFault filter(std::function<Filter()> make) { return {Kind::filter, {}, 0, {}, std::move(make)}; }
 };
 
 /// Listens on a free port of 127.0.0.1 and forwards to `target`, on one thread of its own. All members are thread-safe. A
@@ -147,6 +152,7 @@ class TcpProxy {
     std::uint64_t count = 0;   // bytes taken under that fault
     bool ended = false;        // the sender closed
     Time next_byte{};
+    LinkFault::Filter filter{};
   };
   struct Link {
     int client = -1;
@@ -290,6 +296,7 @@ class TcpProxy {
     if (f.serial != now.serial[d]) {
       f.serial = now.serial[d];
       f.count = 0;
+      f.filter = fault.kind == LinkFault::Kind::filter ? fault.make_filter() : nullptr;
     }
     std::string bytes(buffer, static_cast<std::size_t>(n));
     const std::uint64_t first = f.count;
@@ -310,6 +317,7 @@ class TcpProxy {
       case LinkFault::Kind::flip:
         if (first <= fault.bytes && fault.bytes < f.count) bytes[fault.bytes - first] ^= 1;
         break;
+      case LinkFault::Kind::filter: bytes = f.filter(std::move(bytes)); break;
       case LinkFault::Kind::inject:
         if (injected_[d] != now.serial[d]) bytes = fault.text;
         injected_[d] = now.serial[d];

@@ -23,7 +23,7 @@ TEST(Ablation, NoOtherTextFindsOne) {
     EXPECT_EQ(find_ablation(text), nullptr) << text;
   }
   const std::string names = ablation_names();
-  EXPECT_EQ(names, "lease, fence, heartbeat, generation, atomic-write");
+  EXPECT_EQ(names, "lease, fence, heartbeat, generation, atomic-write, replay");
   std::size_t found = 0;
   for (std::size_t from = 0; from < names.size(); ++from) {
     for (std::size_t size = 1; size <= names.size() - from; ++size) {

@@ -16,11 +16,12 @@ struct Ablation {
   lab::Remedy remedy;
 };
 
-inline constexpr std::array<Ablation, 5> ablations{{{"lease", lab::Remedy::lease},
+inline constexpr std::array<Ablation, 6> ablations{{{"lease", lab::Remedy::lease},
                                                     {"fence", lab::Remedy::fence},
                                                     {"heartbeat", lab::Remedy::heartbeat},
                                                     {"generation", lab::Remedy::generation},
-                                                    {"atomic-write", lab::Remedy::atomic_write}}};
+                                                    {"atomic-write", lab::Remedy::atomic_write},
+                                                    {"replay", lab::Remedy::replay}}};
 
 /// The ablation of exactly that name, else null.
 [[nodiscard]] constexpr const Ablation* find_ablation(std::string_view name) noexcept {

@@ -38,8 +38,8 @@ struct Config {
 
   /// Defaults overridden by the environment: REDIS_URL, or REDIS_HOST, REDIS_PORT, REDIS_USERNAME, REDIS_PASSWORD, REDIS_DB;
   /// REDIS_ENABLED (false, 0, no, off: l2.enabled = false); TIERCACHE_ENV, TIERCACHE_RESOURCE, TIERCACHE_L1_BYTES,
-  /// TIERCACHE_L1_MAX_BYTES (l1.resize_max_bytes), TIERCACHE_L1_PRESSURE (true or false), TIERCACHE_BUDGET_MS, TIERCACHE_LOG
-  /// (debug, info, warn, error, off). An error names the variable.
+  /// TIERCACHE_L1_MAX_BYTES (l1.resize_max_bytes), TIERCACHE_L1_PRESSURE (true or false), TIERCACHE_BUDGET_MS,
+  /// TIERCACHE_BUS_SOURCE (bus, tracking, both), TIERCACHE_LOG (debug, info, warn, error, off). An error names the variable.
   [[nodiscard]] static Result<Config> from_env();
 };
 

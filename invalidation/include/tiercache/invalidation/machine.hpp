@@ -22,9 +22,16 @@
 // (behind a proxy or across a cluster's bus the two may differ), and costs nothing but the wait for the next heartbeat, which the
 // shell sends at once after a subscription. So it is ignored: s(n) must not be before the confirmation.
 //
-// A disconnect voids the entries at once (gap `disconnected`) but does not take back a claim already made: until s(n) + D lapses,
-// a value filled after that gap was current after s(n), so it is within the budget whatever was missed; `subscribed` voids it
-// later.
+// A disconnect takes nothing back: until s(n) + D lapses, what was missed was published after s(n), so it is within the budget.
+//
+// Resync. Where the announcements are logged, a new subscription does not void: the machine still knows up to which number it
+// applied everything (the baseline) and asks for what the log has after it, in pages, while the new link's messages are applied
+// as they come. Until the log has brought it up to where the link began, no claim is accepted. It is asked even when the first
+// number on the link shows that nothing is missing: an unnumbered message, another run of the server or a counter that was lost
+// show in the log alone. A hole within a link is made good in the same way. What the log does not have, down to one number,
+// voids the shard (`log_lost`).
+// Two things let pages and live messages meet in any order. Applying is idempotent, so both may bring the same message. And the
+// log is asked after the subscription took effect: what is published later comes over the link.
 #pragma once
 
 #include <tiercache/base/clock.hpp>
@@ -35,6 +42,9 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -46,6 +56,7 @@ struct MachineOptions {
   Duration budget = std::chrono::seconds(2);
   Duration backoff_min = std::chrono::milliseconds(50);
   Duration backoff_max = std::chrono::seconds(2);
+  bool replay = false;  ///< announcements are logged: what a link missed is asked for before anything is voided
 };
 
 /// What the machine counted. Written by the machine, read by any thread; wait-free.
@@ -57,6 +68,9 @@ struct MachineCounters {
   std::atomic<std::uint64_t> malformed{0};
   std::array<std::atomic<std::uint64_t>, gap_reason_count> gaps{};
   Histogram lag;
+  std::atomic<std::uint64_t> resyncs_replayed{0};
+  std::atomic<std::uint64_t> resyncs_voided{0};
+  std::atomic<std::uint64_t> messages_replayed{0};
 };
 
 /// Not thread-safe: one thread feeds it (`counters()` excepted). Sink calls are made from within the events, in stream order.
@@ -69,6 +83,24 @@ class Machine {
   /// Heartbeats of one shard that are remembered. An echo later than so many beats is ignored: with the default interval that is
   /// over twelve budgets late.
   static constexpr std::size_t beats_kept = 64;
+
+  /// A page of the log that the machine wants.
+  struct Wanted {
+    ShardId shard = 0;
+    std::uint64_t epoch = 0;
+    std::uint64_t from = 0;  ///< the last number applied; what follows is wanted
+  };
+  /// What the log had.
+  struct Page {
+    enum class State : std::uint8_t {
+      found,  ///< entry `from` of this epoch stands in the log of the server's present run, and `messages` follow it
+      lost,   ///< it does not
+      later,  ///< nobody answered; asked again after a while
+    };
+    State state = State::later;
+    std::uint64_t last = 0;                 ///< found: the last number that was given
+    std::span<const std::string> messages;  ///< found: of the numbers from + 1 and up, in order; none: there are no more
+  };
 
   /// `sink` must outlive the machine. `seed` feeds the jitter.
   Machine(const MachineOptions& options, BusSink& sink, std::uint64_t seed);
@@ -92,6 +124,12 @@ class Machine {
   /// Own heartbeat `number` (from 1, rising) is about to be sent; `at` was read before. Must be told before its echo can come.
   void beat_sent(ShardId shard, std::uint64_t number, SteadyTime at);
 
+  /// The page to ask for now, if any: to be looked at after each event, and answered before any other event of its shard but
+  /// message(). Asking must not begin before the subscription was confirmed. O(1) when no shard wants any, else O(shards).
+  [[nodiscard]] std::optional<Wanted> wanted(SteadyTime now) noexcept;
+  /// The answer to wanted(). True: the last shard that wanted anything is done, so heartbeats are believed again: send one.
+  bool page(ShardId shard, const Page& page, SteadyTime now);
+
   [[nodiscard]] const MachineCounters& counters() const noexcept { return counters_; }
   [[nodiscard]] ShardId shard_count() const noexcept { return static_cast<ShardId>(shards_.size()); }
 
@@ -105,8 +143,13 @@ class Machine {
     bool subscribed = false;
     bool has_baseline = false;
     bool silent = false;  ///< reported already, nothing came since
+    bool replaying = false;  ///< numbers above the baseline are missing, or may be; the log is asked
+    bool streaming = false;  ///< this link has carried a number
     std::uint64_t epoch = 0;
-    std::uint64_t baseline = 0;
+    std::uint64_t baseline = 0;  ///< all numbers up to it were applied, or are void
+    std::uint64_t stream = 0;    ///< streaming: the last number this link stood at
+    std::uint64_t needed = 0;    ///< streaming: up to here the link skipped numbers; all above it came over the link
+    std::uint64_t floor = 0;     ///< where no number of this link can be below: the baseline it began with
     SteadyTime confirmed_at{};
     SteadyTime last_message{};
     std::array<Beat, beats_kept> beats{};
@@ -114,6 +157,11 @@ class Machine {
 
   void gap(ShardId id, GapReason reason);
   void check_number(ShardId id, Shard& shard, const Head& head);
+  void start_over(ShardId id, Shard& shard, const Head& head, bool tell_epoch);
+  void begin_replay(Shard& shard);
+  void end_replay(Shard& shard);
+  void give_up(ShardId id, Shard& shard);
+  bool take_logged(ShardId id, Shard& shard, std::string_view bytes);
   void apply(ShardId id, const Parsed& parsed);
   void own_heartbeat(ShardId id, const Shard& shard, const Head& head, SteadyTime now);
   Action check_silence(SteadyTime now);
@@ -132,6 +180,9 @@ class Machine {
   SteadyTime last_message_{};                    ///< of any shard on this link
   Duration backoff_{0};
   std::uint32_t confirmed_ = 0;
+  std::uint32_t replaying_ = 0;  ///< shards that are
+  std::size_t ask_next_ = 0;     ///< the shard to begin with, so that all have their turn
+  SteadyTime ask_from_ = SteadyTime::min();
 };
 
 }  // namespace tiercache::invalidation

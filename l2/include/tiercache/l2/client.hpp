@@ -12,11 +12,12 @@
 
 namespace tiercache::l2 {
 
-/// What names a store's keys and messages in Redis (docs/design.md, "Frozen formats").
+/// What names a store's keys and messages in Redis (docs/design.md, "Frozen formats"), and how many messages the log keeps.
 struct Naming {
   std::string env;
   std::string resource;
   std::uint64_t origin = 0;  ///< random id of this store
+  std::uint32_t log_entries = 16384;  ///< bus.log_entries; 0: no log
 };
 
 /// The pooled blocking client. Never fails for want of Redis: a thread of its own ("tc-l2", all signals blocked) keeps trying
@@ -32,7 +33,9 @@ struct Naming {
 /// * erase: at most 1024 keys and 1 MiB of message; more is too_large, nothing was sent.
 /// * lease_get with the token that already holds the lease is granted again: a repetition after a lost answer is safe.
 /// * heartbeat: ttl_ms is the life of its key in Redis (0: a minute); `count` is the last sequence number given.
-/// * heartbeat, lease_renew, lease_release and ping may use one connection beyond pool_size, so callers never starve them.
+/// * resync: one page, at most 512 messages or little more than 256 KiB. Not applied: the log does not reach back to `sequence`,
+///   has a hole after it, or is of another epoch or another run of the server. Applied without messages below `count`: a hole.
+/// * heartbeat, resync, lease_renew, lease_release and ping may use one connection beyond pool_size, so callers never starve them.
 /// * clear: works on one shard: announces, deletes the view's leases, then its values, announces again; a load that began before
 ///   it never fills afterwards. `count`: values deleted. refused, unavailable, deadline_exceeded: no key was deleted. Whatever
 ///   ends it once the first announcement was sent (an error of the server, the deadline, a lost connection) is outcome_unknown:

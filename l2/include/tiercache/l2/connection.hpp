@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -49,6 +50,8 @@ class Connection {
   /// The next reply, waiting for it until `deadline`. A Redis error reply is a Reply of type error, not an Error. Errors:
   /// unavailable, deadline_exceeded, bad_data (not RESP2, or over a limit of Options).
   Result<Reply> receive(Deadline deadline);
+  /// The next reply if it has come whole already, else nothing: never waits. Errors as receive().
+  Result<std::optional<Reply>> receive_waiting();
   /// append + flush + receive.
   Result<Reply> call(std::span<const std::string_view> argv, Deadline deadline);
 
@@ -66,6 +69,7 @@ class Connection {
  private:
   struct Impl;
   explicit Connection(std::unique_ptr<Impl> impl) noexcept;
+  Result<std::optional<Reply>> receive_until(Deadline deadline, bool wait);
   std::unique_ptr<Impl> impl_;
 };
 

@@ -30,6 +30,8 @@ enum class Remedy : unsigned {
   fence_in_install,  ///< L1 commit: the fence is checked by the step that installs, not before it
   late_write,        ///< connections given up with an unanswered write are killed before the next write
   read_order,        ///< a hit loads the validity before the generation
+  replay,            ///< what a link missed is replayed from the log, or voids
+  tracking,          ///< with tracking an own echo validates L1 only once Redis told of the heartbeat's key after it
 };
 
 #ifdef TIERCACHE_LAB

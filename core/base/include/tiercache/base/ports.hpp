@@ -34,6 +34,8 @@ enum class RemoteOp : std::uint8_t {
   clear,          ///< type: announce, delete every key of the type (SCAN, bounded batches), announce again
   heartbeat,      ///< beat: the writing heartbeat; carries the last sequence number
   ping,           ///< PING
+  resync,  ///< epoch, sequence: the announcements after `sequence` -> applied (the log reaches back), messages, count (last
+           ///< given)
 };
 
 struct RemoteRequest {
@@ -49,6 +51,8 @@ struct RemoteRequest {
   std::uint64_t write_id = 0;  ///< the origin's number of this write; comes back in its announcement
   std::uint64_t beat = 0;      ///< heartbeat number
   std::uint64_t version = 0;   ///< put: the value's version, also carried in the announcement
+  std::uint64_t epoch = 0;     ///< resync: of the numbers that were applied
+  std::uint64_t sequence = 0;  ///< resync: the last of them
   bool if_newer = false;       ///< put: store only if `version` is above the stored one
   bool ignore_value =
       false;  ///< lease_get: ask for the lease although a value stands that begins with `head` (it could not be used)
@@ -73,6 +77,7 @@ struct RemoteReply {
   LeaseState lease = LeaseState::none;
   std::int64_t count = 0;
   bool applied = false;
+  std::vector<std::string> messages;  ///< resync: in order, without a hole; an empty one was too long to be logged
 };
 
 /// The remote store. Thread-safe. Implementations never throw and never block past request.deadline.
@@ -92,10 +97,11 @@ class RemotePort {
   virtual void close(Deadline deadline) noexcept = 0;
 };
 
-enum class GapReason : std::uint8_t { subscribed, disconnected, lost, regressed, epoch_changed, silent };
-inline constexpr std::size_t gap_reason_count = 6;
+enum class GapReason : std::uint8_t { subscribed, disconnected, lost, regressed, epoch_changed, silent, log_lost, flushed };
+inline constexpr std::size_t gap_reason_count = 8;
 [[nodiscard]] constexpr std::string_view name(GapReason r) noexcept {
-  constexpr std::string_view names[] = {"subscribed", "disconnected", "lost", "regressed", "epoch_changed", "silent"};
+  constexpr std::string_view names[] = {"subscribed",    "disconnected", "lost",     "regressed",
+                                        "epoch_changed", "silent",       "log_lost", "flushed"};
   return names[static_cast<unsigned>(r)];
 }
 
@@ -108,12 +114,13 @@ class BusSink {
                              std::uint64_t write_id) noexcept = 0;
   /// Every key of the view `type` changed.
   virtual void on_clear(ShardId shard, std::string_view type, std::uint64_t origin, std::uint64_t write_id) noexcept = 0;
-  /// Messages may have been missed: everything of the shard is void, and every fill that began before.
+  /// Messages may have been missed: everything of the shard is void, and every fill that began before. But `disconnected` and
+  /// `silent` only say that nothing new is heard: what was missed is made good, or voided by another gap, before on_coherent().
   virtual void on_gap(ShardId shard, GapReason reason) noexcept = 0;
   /// All messages sent before some instant were applied: the shard is coherent until `until` (send time of the echoed heartbeat
   /// plus the staleness budget).
   virtual void on_coherent(ShardId shard, SteadyTime until) noexcept = 0;
-  /// The log epoch now in force.
+  /// The log epoch now in force; 0: not known, since Redis may have come back from an older snapshot.
   virtual void on_epoch(ShardId shard, std::uint64_t epoch) noexcept = 0;
 };
 

@@ -160,8 +160,13 @@ struct BusStats {
   std::uint64_t heartbeats_sent = 0;
   std::uint64_t heartbeats_seen = 0;  ///< own ones
   std::uint64_t malformed = 0;
-  std::array<std::uint64_t, 6> gaps{};  ///< by GapReason
+  std::array<std::uint64_t, 8> gaps{};  ///< by GapReason
   HistogramSnapshot lag;                ///< own heartbeats: send to applied
+  std::uint64_t resyncs_replayed = 0;   ///< what was missed came from the log, L1 was kept
+  std::uint64_t resyncs_voided = 0;     ///< the log did not have it, the shard's L1 was voided
+  std::uint64_t messages_replayed = 0;
+  std::uint64_t tracking_messages = 0;  ///< what Redis itself told; 0 without tracking
+  std::uint64_t tracking_keys = 0;      ///< keys of values that it named
 };
 
 struct LeaseStats {
