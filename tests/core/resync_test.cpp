@@ -8,7 +8,7 @@
 namespace tiercache::testing {
 namespace {
 
-constexpr int keys = 2000;
+constexpr int keys = 1000;
 constexpr int changed = keys / 100;
 
 struct Outcome {
