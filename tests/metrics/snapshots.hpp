@@ -35,7 +35,8 @@ inline StoreSnapshot filled_snapshot() {
   s.bus.enabled = s.bus.subscribed = true;
   fill(s.bus.connects, s.bus.messages, s.bus.heartbeats_sent, s.bus.heartbeats_seen, s.bus.malformed);
   for (auto& g : s.bus.gaps) g = next++;
-  fill(s.leases.granted, s.leases.waited, s.leases.lost, s.leases.renewed);
+  fill(s.leases.granted, s.leases.waited, s.leases.lost, s.leases.renewed, s.leases.polled, s.leases.woken);
+  fill(s.gates.updates, s.gates.lapsed, s.gates.gated);
   for (auto& e : s.errors) e = next++;
   s.coherence_age_seconds = 0.25;
   s.staleness_budget_seconds = 2;

@@ -30,6 +30,11 @@ enum class Remedy : unsigned {
   fence_in_install,  ///< L1 commit: the fence is checked by the step that installs, not before it
   late_write,        ///< connections given up with an unanswered write are killed before the next write
   read_order,        ///< a hit loads the validity before the generation
+  gate,              ///< an update in progress lets nobody fill its key
+  update_end,        ///< an update erases again after the database write
+  lease_wait,        ///< who finds a lease held waits for its holder's value
+  wake,              ///< a word on the bus wakes who waits for a lease
+  tombstone,         ///< an erase that carries a version leaves it behind
 };
 
 #ifdef TIERCACHE_LAB
@@ -66,6 +71,9 @@ inline void point(Point p, std::string_view key) {
 /// and refuses to connect while it stands.
 inline std::atomic<bool> bus_reader_stopped{false};
 inline std::atomic<bool> bus_link_cut{false};
+
+/// How often who waits for a lease asks without a word from the bus; 0: as in the shipped build.
+inline std::atomic<std::int64_t> lease_poll_ms{0};
 
 /// What a wall clock of this process would be off by; only code under an ablated `durations` reads one.
 inline std::atomic<std::int64_t> wall_clock_skew_ms{0};
