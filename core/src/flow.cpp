@@ -242,6 +242,9 @@ Flow<ReadResult> fetch(ReadCall& call) {
   const std::string token = call.loader != nullptr ? new_token(core) : std::string();
   std::string
       unusable;  // the head of what stands in L2 and cannot be used; a lease is asked for in spite of that, and of nothing newer
+  const auto too_late = [&] {
+    return failed(core, Error{Errc::deadline_exceeded, "view " + view.name + ": another instance was still loading the key"});
+  };
   bool waited = false;
   Duration nap = poll_first;
   for (;;) {
@@ -261,7 +264,10 @@ Flow<ReadResult> fetch(ReadCall& call) {
 
     if (reply.error) {
       core.errors.count(reply.error->code);
-      if (call.loader != nullptr && reply.error->code != Errc::closed) co_return load_alone(call, asked, std::move(reply.error));
+      // Redis was well a moment ago, and another loads: all who wait would load at once, each when its time is up.
+      const bool timed_out = waited && reply.error->code == Errc::deadline_exceeded;
+      if (call.loader != nullptr && !timed_out && reply.error->code != Errc::closed)
+        co_return load_alone(call, asked, std::move(reply.error));
       ReadResult r;
       r.error = std::move(reply.error);
       co_return r;
@@ -317,9 +323,7 @@ Flow<ReadResult> fetch(ReadCall& call) {
     if (lab::ablated(lab::Remedy::lease_wait)) co_return load_alone(call, asked, std::nullopt);
     unusable.clear();
     const Duration left = call.deadline.left();
-    if (left <= Duration::zero())
-      co_return failed(core,
-                       Error{Errc::deadline_exceeded, "view " + view.name + ": another instance was still loading the key"});
+    if (left <= Duration::zero()) co_return too_late();
     // L1 is coherent: so the bus works, as of a moment ago.
     const bool told = core.bus && core.coherence.valid_now(call.key.shard) >= 0;
     const Duration most = lease_poll(told ? Duration(poll_told) : nap);
@@ -327,6 +331,7 @@ Flow<ReadResult> fetch(ReadCall& call) {
         std::min<Duration>(left, most / 2 + Duration(std::uniform_int_distribution<Duration::rep>(0, most.count() / 2)(jitter())));
     nap = std::min<Duration>(nap * 2, poll_max);
     co_await Waiting([&](std::coroutine_handle<> flow) { return call.driver.wait(core.wakes, heard, pause, flow); });
+    if (call.deadline.passed()) co_return too_late();
     core.leases.polled.fetch_add(1, std::memory_order_relaxed);
     if (core.wakes.moved(heard)) core.leases.woken.fetch_add(1, std::memory_order_relaxed);
   }

@@ -110,6 +110,7 @@ Flow<Result<void>> update_flow(WriteCall& call, const Key& key, const DatabaseWr
   constexpr int tries = 2;  // an erase may be repeated
   for (int i = 0; i < tries; ++i) {
     end.write_id = core.writes.next();
+    reply = RemoteReply{};
     co_await ask(call, end, reply);
     settle(call, keys, end.write_id, reply);
     if (!reply.error || end.deadline.passed()) break;
