@@ -265,7 +265,7 @@ Flow<ReadResult> fetch(ReadCall& call) {
     if (reply.error) {
       core.errors.count(reply.error->code);
       // Redis was well a moment ago, and another loads: all who wait would load at once, each when its time is up.
-      const bool timed_out = waited && reply.error->code == Errc::deadline_exceeded;
+      const bool timed_out = waited && reply.error->code == Errc::deadline_exceeded && call.deadline.passed();
       if (call.loader != nullptr && !timed_out && reply.error->code != Errc::closed)
         co_return load_alone(call, asked, std::move(reply.error));
       ReadResult r;

@@ -134,14 +134,36 @@ TEST(WaitFlow, AWaiterWhoseRequestRunsOutOfTimeDoesNotLoadEither) {
   FakeStore store;
   IntView view(store);
   store.remote->leases["dev:app:n:k"] = "another's";
-  store.remote->after = [&](const RemoteRequest& q, RemoteReply&) {
-    if (q.op == RemoteOp::lease_get) store.remote->fail[q.op] = Error{Errc::deadline_exceeded, "no time was left to send"};
+  Deadline deadline = Deadline::never();
+  int asked = 0;
+  store.remote->before = [&](const RemoteRequest& q) {
+    if (q.op != RemoteOp::lease_get || ++asked != 2) return;
+    while (!deadline.passed()) std::this_thread::yield();
+    store.remote->fail[q.op] = Error{Errc::deadline_exceeded, "no answer came in time"};
   };
   int loads = 0;
-  const auto r = view.load("k", [&]() -> std::optional<int> { return ++loads; });
+  deadline = Deadline::after(std::chrono::milliseconds(210));  // later than the call's
+  const auto r = view.load("k", [&]() -> std::optional<int> { return ++loads; }, {.deadline = std::chrono::milliseconds(200)});
   EXPECT_EQ(loads, 0);
   ASSERT_TRUE(r.error);
   EXPECT_EQ(r.error->code, Errc::deadline_exceeded);
+}
+
+TEST(WaitFlow, AWaiterLoadsForItselfWhenRedisGoesAway) {
+  FakeStore store;
+  IntView view(store);
+  store.remote->leases["dev:app:n:k"] = "another's";
+  for (const Errc why : {Errc::unavailable, Errc::deadline_exceeded}) {  // of the request, not of the call
+    int asked = 0;
+    store.remote->fail.clear();
+    store.remote->before = [&](const RemoteRequest& q) {
+      if (q.op == RemoteOp::lease_get && ++asked == 2) store.remote->fail[q.op] = Error{why, "no answer"};
+    };
+    const auto r = view.load("k", [] { return std::optional<int>(3); }, {.deadline = std::chrono::seconds(20)});
+    EXPECT_EQ(IntView::value(r), 3);
+    ASSERT_TRUE(r.error);
+    EXPECT_EQ(r.error->code, why);
+  }
 }
 
 TEST(WaitFlow, AWaiterWhoMeetsAnUpdateLoadsForItselfAlone) {
