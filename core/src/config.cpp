@@ -52,6 +52,8 @@ Result<void> Config::validate() const {
     return bad("distrust_other_epochs", "needs bus.enabled: the bus tells which epoch is in force");
   if (default_deadline.count() <= 0) return bad("default_deadline", "must be above 0 ms");
   if (lease_ttl.count() < 100) return bad("lease_ttl", "must be at least 100 ms, is " + std::to_string(lease_ttl.count()));
+  if (gate_ttl.count() < 100) return bad("gate_ttl", "must be at least 100 ms, is " + std::to_string(gate_ttl.count()));
+  if (tombstone_ttl.count() < 0) return bad("tombstone_ttl", "must not be negative");
   if (open_timeout.count() < 0) return bad("open_timeout", "must not be negative");
   if (max_value_bytes == 0) return bad("max_value_bytes", "must be above 0");
   return {};

@@ -24,7 +24,7 @@ std::string seal(const Envelope& envelope, std::string_view physical_key, std::s
   append_be<1>(head, format);
   append_be<2>(head, envelope.schema);
   append_be<1>(head, envelope.codec);
-  append_be<1>(head, 0);
+  append_be<1>(head, envelope.flags);
   append_be<8>(head, envelope.version);
   const WireHash hash = wire_hash(physical_key);
   append_be<8>(head, hash.high);
@@ -39,7 +39,11 @@ Verdict open_envelope(std::string_view bytes, std::string_view physical_key, std
                       Envelope& out) noexcept {
   if (bytes.size() < 8 || !bytes.starts_with(magic)) return Verdict::foreign;
   const char* p = bytes.data();
-  if (load_be<1>(p + 3) != format || load_be<1>(p + 7) != 0) return Verdict::foreign;
+  if (load_be<1>(p + 3) != format) return Verdict::foreign;
+  // Not verified: of two versions the scripts keep the newer in place, which the checksum does not follow, and there is nothing
+  // in it that anyone could be given. A flag that stands before a payload is not one of ours.
+  if (load_be<1>(p + 7) == envelope_tombstone && bytes.size() == envelope_bytes) return Verdict::tombstone;
+  if (load_be<1>(p + 7) != 0) return Verdict::foreign;
   out.schema = static_cast<std::uint16_t>(load_be<2>(p + 4));
   out.codec = static_cast<std::uint8_t>(load_be<1>(p + 6));
   if (out.schema > schema) return Verdict::foreign;

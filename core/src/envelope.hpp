@@ -11,6 +11,7 @@ namespace tiercache::detail {
 struct Envelope {
   std::uint16_t schema = 0;
   std::uint8_t codec = 0;
+  std::uint8_t flags = 0;         ///< 0, or envelope_tombstone
   std::uint64_t version = 0;
   std::int64_t hard_ttl_ms = 0;   ///< 0: none
   std::int64_t soft_lead_ms = 0;  ///< 0: none
@@ -20,6 +21,7 @@ struct Envelope {
 
 inline constexpr std::size_t envelope_head_bytes = 48;
 inline constexpr std::size_t envelope_bytes = 56;
+inline constexpr std::uint8_t envelope_tombstone = 4;  ///< no value, but a version that must survive one
 
 /// The 48 bytes before the epoch, for `payload` under `physical_key`.
 [[nodiscard]] std::string seal(const Envelope& envelope, std::string_view physical_key, std::string_view payload);
@@ -30,6 +32,7 @@ enum class Verdict : std::uint8_t {
             ///< fill
   poison,  ///< our magic, the same or an older schema, but the bytes do not verify, or an older schema: a miss; may be removed by
            ///< compare
+  tombstone,  ///< nothing but the version of an erase: a miss; a fill may replace it
 };
 
 /// Verifies bytes read under `physical_key` for a view of `schema` and `codec`. Reads no byte past the end; never throws.

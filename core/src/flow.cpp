@@ -25,6 +25,7 @@ namespace {
 
 constexpr std::chrono::milliseconds poll_first{2};  // a lease waiter's first pause; doubles, half of it jitter
 constexpr std::chrono::milliseconds poll_max{25};
+constexpr std::chrono::milliseconds poll_told{100};  // where the bus will tell: only against a word that was lost
 
 std::minstd_rand& jitter() {
   thread_local std::minstd_rand engine{static_cast<unsigned>(random_u64()) | 1U};
@@ -47,6 +48,14 @@ ReadResult failed(StoreCore& core, Error error) {
   ReadResult r;
   r.error = std::move(error);
   return r;
+}
+
+/// How often who waits for a lease asks without a word.
+Duration lease_poll(Duration usual) {
+#ifdef TIERCACHE_LAB
+  if (const auto ms = lab::lease_poll_ms.load(std::memory_order_relaxed); ms != 0) return std::chrono::milliseconds(ms);
+#endif
+  return usual;
 }
 
 /// A ttl as users give it (0: none) in the form that the flows count in (-1: none; 0: in its last millisecond).
@@ -136,6 +145,8 @@ ReadResult load_alone(ReadCall& call, const Asked& asked, std::optional<Error> w
   return r;
 }
 
+}  // namespace
+
 std::string new_token(StoreCore& core) {
   std::array<char, 34> text{};
   char* p = std::to_chars(text.data(), text.data() + 16, core.origin, 16).ptr;
@@ -143,6 +154,8 @@ std::string new_token(StoreCore& core) {
   p = std::to_chars(p, text.data() + text.size(), core.token_number.fetch_add(1, std::memory_order_relaxed), 16).ptr;
   return {text.data(), p};
 }
+
+namespace {
 
 /// The lease is ours: load, then fill L2 while it stands (R3), then L1.
 Flow<ReadResult> load_under_lease(ReadCall& call, Asked asked, std::string token) {
@@ -229,10 +242,14 @@ Flow<ReadResult> fetch(ReadCall& call) {
   const std::string token = call.loader != nullptr ? new_token(core) : std::string();
   std::string
       unusable;  // the head of what stands in L2 and cannot be used; a lease is asked for in spite of that, and of nothing newer
+  const auto too_late = [&] {
+    return failed(core, Error{Errc::deadline_exceeded, "view " + view.name + ": another instance was still loading the key"});
+  };
   bool waited = false;
   Duration nap = poll_first;
   for (;;) {
     const Asked asked = take_ticket(core, view, call.key.shard, call.l1_hash);  // R1
+    const Wakes::Ticket heard = core.wakes.ticket(call.key.text);  // before Redis is asked: no word after its answer is lost
     RemoteRequest request;
     request.op = call.loader != nullptr ? RemoteOp::lease_get : RemoteOp::get;
     request.shard = call.key.shard;
@@ -247,7 +264,10 @@ Flow<ReadResult> fetch(ReadCall& call) {
 
     if (reply.error) {
       core.errors.count(reply.error->code);
-      if (call.loader != nullptr && reply.error->code != Errc::closed) co_return load_alone(call, asked, std::move(reply.error));
+      // Redis was well a moment ago, and another loads: all who wait would load at once, each when its time is up.
+      const bool timed_out = waited && reply.error->code == Errc::deadline_exceeded && call.deadline.passed();
+      if (call.loader != nullptr && !timed_out && reply.error->code != Errc::closed)
+        co_return load_alone(call, asked, std::move(reply.error));
       ReadResult r;
       r.error = std::move(reply.error);
       co_return r;
@@ -289,20 +309,35 @@ Flow<ReadResult> fetch(ReadCall& call) {
       co_return co_await load_under_lease(call, asked, token);
     }
 
-    // Another instance loads: look again until it has stored, its lease lapsed, or the caller's time is up.
+    if (reply.lease == LeaseState::gated) {
+      // The row is being written: what the loader reads may be old by the time it could be stored.
+      core.gates.gated.fetch_add(1, std::memory_order_relaxed);
+      view.misses.fetch_add(1, std::memory_order_relaxed);
+      co_return load_alone(call, asked, std::nullopt);
+    }
+
+    // Another instance loads: look again when the bus says so, and now and then, until it has stored, its lease lapsed, or the
+    // caller's time is up.
     if (!waited) core.leases.waited.fetch_add(1, std::memory_order_relaxed);
     waited = true;
+    if (lab::ablated(lab::Remedy::lease_wait)) co_return load_alone(call, asked, std::nullopt);
     unusable.clear();
     const Duration left = call.deadline.left();
-    if (left <= Duration::zero())
-      co_return failed(core,
-                       Error{Errc::deadline_exceeded, "view " + view.name + ": another instance was still loading the key"});
+    if (left <= Duration::zero()) co_return too_late();
+    // L1 is coherent: so the bus works, as of a moment ago.
+    const bool told = core.bus && core.coherence.valid_now(call.key.shard) >= 0;
+    const Duration most = lease_poll(told ? Duration(poll_told) : nap);
     const Duration pause =
-        std::min<Duration>(left, nap / 2 + Duration(std::uniform_int_distribution<Duration::rep>(0, nap.count() / 2)(jitter())));
+        std::min<Duration>(left, most / 2 + Duration(std::uniform_int_distribution<Duration::rep>(0, most.count() / 2)(jitter())));
     nap = std::min<Duration>(nap * 2, poll_max);
-    co_await Waiting([&](std::coroutine_handle<> flow) { return call.driver.pause(pause, flow); });
+    co_await Waiting([&](std::coroutine_handle<> flow) { return call.driver.wait(core.wakes, heard, pause, flow); });
+    if (call.deadline.passed()) co_return too_late();
+    core.leases.polled.fetch_add(1, std::memory_order_relaxed);
+    if (core.wakes.moved(heard)) core.leases.woken.fetch_add(1, std::memory_order_relaxed);
   }
 }
+
+}  // namespace
 
 /// R4: after the answer, or without one, the key leaves L1 and the flights; then, and only if there was an answer, the echo is
 /// done for (R5).
@@ -313,6 +348,8 @@ void settle(WriteCall& call, std::span<const Key> keys, std::uint64_t write_id, 
   }
   if (!reply.error) call.core.writes.answered(write_id);
 }
+
+namespace {
 
 Result<void> outcome(StoreCore& core, RemoteReply&& reply) {
   if (!reply.error) return {};
@@ -478,6 +515,8 @@ Flow<Result<void>> erase_flow(WriteCall& call, std::span<const Key> keys) {
       request.keys = texts;
       request.write_id = core.writes.next();
       request.deadline = call.deadline;
+      std::string heads;
+      carry_version(call, batch, request, heads);
       RemoteReply reply;
       co_await ask(call, request, reply);
       settle(call, batch, request.write_id, reply);

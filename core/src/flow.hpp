@@ -43,6 +43,15 @@ Flow<Result<void>> put_flow(WriteCall& call, const Key& key, const void* value);
 Flow<Result<void>> erase_flow(WriteCall& call, std::span<const Key> keys);
 Flow<Result<void>> clear_flow(WriteCall& call);
 Flow<Result<bool>> exists_flow(WriteCall& call, const Key& key);
+Flow<Result<void>> update_flow(WriteCall& call, const Key& key, const DatabaseWriteRef& write);
+
+// What the flows share.
+/// R4: after the answer, or without one, the keys leave L1 and the flights.
+void settle(WriteCall& call, std::span<const Key> keys, std::uint64_t write_id, const RemoteReply& reply);
+/// Has the erase leave call.version behind, if there is one. `heads` must outlive the request.
+void carry_version(const WriteCall& call, std::span<const Key> keys, RemoteRequest& request, std::string& heads);
+/// Of a lease or a gate: this store's and never used before.
+std::string new_token(StoreCore& core);
 
 /// Blocks the calling thread wherever a flow waits.
 class BlockingDriver final : public Driver {
@@ -53,7 +62,9 @@ class BlockingDriver final : public Driver {
     return done;
   }
   bool wait(Flight& flight, Deadline deadline, std::coroutine_handle<>) override { return flight.wait(deadline), true; }
-  bool pause(Duration duration, std::coroutine_handle<>) override { return std::this_thread::sleep_for(duration), true; }
+  bool wait(Wakes& wakes, const Wakes::Ticket& since, Duration at_most, std::coroutine_handle<>) override {
+    return wakes.wait(since, at_most), true;
+  }
 };
 
 }  // namespace tiercache::detail

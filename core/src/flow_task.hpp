@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "wakes.hpp"
+
 #include <tiercache/base/clock.hpp>
 #include <tiercache/base/ports.hpp>
 
@@ -22,7 +24,8 @@ class Driver {
   virtual ~Driver() = default;
   virtual bool call(RemotePort& remote, const RemoteRequest& request, RemoteReply& reply, std::coroutine_handle<> flow) = 0;
   virtual bool wait(Flight& flight, Deadline deadline, std::coroutine_handle<> flow) = 0;
-  virtual bool pause(Duration duration, std::coroutine_handle<> flow) = 0;
+  /// Until a word came since, at most so long.
+  virtual bool wait(Wakes& wakes, const Wakes::Ticket& since, Duration at_most, std::coroutine_handle<> flow) = 0;
 };
 
 /// A lazily started coroutine with one result. Owned by whoever runs it; destroyed with its frame.
@@ -84,7 +87,7 @@ class [[nodiscard]] Flow {
   std::coroutine_handle<promise_type> self_;
 };
 
-/// `co_await waiting([&](auto handle) { return driver.pause(5ms, handle); });`
+/// `co_await Waiting([&](auto handle) { return driver.wait(flight, deadline, handle); });`
 template <class Start>
 class Waiting {
  public:

@@ -74,6 +74,7 @@ void StoreCore::close(Deadline deadline) noexcept {
   // Without the bus L1 is not kept coherent: nothing in it may answer. The guard last, which needs none of them: it may be
   // evicting.
   if (remote) remote->close(deadline);
+  wakes.wake_all();
   if (bus) bus->stop(deadline);
   coherence.end();
   if (keeper) keeper->stop();
@@ -93,6 +94,13 @@ void StoreCore::forget(ViewState& view, std::string_view id, const std::string& 
 }
 
 void StoreCore::on_invalidate(ShardId, std::string_view key, std::uint64_t, std::uint64_t from, std::uint64_t write_id) noexcept {
+  // Whoever waits for a lease of the key has lost what it waited for, also where the echo is skipped. Last: a ticket taken before
+  // the fence moved would be of no use.
+  const struct WakeAtEnd {
+    Wakes& wakes;
+    std::string_view key;
+    ~WakeAtEnd() { wakes.wake(key); }
+  } wake{wakes, key};
   if (from == origin && writes.was_answered(write_id) && !lab::ablated(lab::Remedy::own_echo)) return;  // R5
   const auto parts = keys.parse(key);
   if (!parts) return;
@@ -107,12 +115,16 @@ void StoreCore::on_invalidate(ShardId, std::string_view key, std::uint64_t, std:
 
 void StoreCore::on_clear(ShardId, std::string_view type, std::uint64_t, std::uint64_t) noexcept {
   if (ViewState* view = find_view(type)) view->clears.fetch_add(1, std::memory_order_acq_rel);
+  wakes.wake_all();
 }
+
+void StoreCore::on_wake(ShardId, std::string_view key) noexcept { wakes.wake(key); }
 
 void StoreCore::on_gap(ShardId shard, GapReason reason) noexcept {
   // A broken or silent link takes nothing back: L1 was coherent as of the last heartbeat that came back, and its validity runs
   // out by itself. So when Redis dies, L1 serves on within the budget. What is missed from here on is replayed from the log at
   // the next subscription, or voided by its gap, before anything can validate L1 again.
+  wakes.wake_all();  // a word may have been lost, or will be
   if (reason == GapReason::disconnected || reason == GapReason::silent) return;
   if (reason == GapReason::subscribed || reason == GapReason::epoch_changed)
     coherence.set_epoch(shard, 0);  // unknown: Redis may have come back from an older snapshot
@@ -204,7 +216,12 @@ StoreSnapshot StoreCore::snapshot() const {
   s.leases.granted = leases.granted.load(std::memory_order_relaxed);
   s.leases.waited = leases.waited.load(std::memory_order_relaxed);
   s.leases.lost = leases.lost.load(std::memory_order_relaxed);
+  s.leases.polled = leases.polled.load(std::memory_order_relaxed);
+  s.leases.woken = leases.woken.load(std::memory_order_relaxed);
   if (keeper) s.leases.renewed = keeper->renewed();
+  s.gates.updates = gates.updates.load(std::memory_order_relaxed);
+  s.gates.lapsed = gates.lapsed.load(std::memory_order_relaxed);
+  s.gates.gated = gates.gated.load(std::memory_order_relaxed);
   if (bus) {
     const std::int64_t age = coherence.age_ms();
     s.coherence_age_seconds = age < 0 ? -1 : static_cast<double>(age) / 1000;
@@ -279,7 +296,12 @@ void LeaseKeeper::renew(const std::string& token, const PhysicalKey& key) {
   request.deadline = Deadline::after(std::min<Duration>(ttl_ / 4, std::chrono::milliseconds(500)));
   RemoteReply reply;
   remote_.start(request, reply, nullptr);
-  if (reply.error) return;
+  if (reply.error) {
+    // Well before the lease lapses: one lost renewal must not let a second loader in.
+    const std::lock_guard lock(mutex_);
+    if (const auto it = held_.find(token); it != held_.end()) it->second.renew_at = std::chrono::steady_clock::now() + ttl_ / 16;
+    return;
+  }
   if (reply.applied) {
     renewed_.fetch_add(1, std::memory_order_relaxed);
   } else {

@@ -5,6 +5,7 @@
 #include "flights.hpp"
 #include "key.hpp"
 #include "view_state.hpp"
+#include "wakes.hpp"
 
 #include <tiercache/base/log.hpp>
 #include <tiercache/base/ports.hpp>
@@ -75,7 +76,11 @@ class LeaseKeeper {
 };
 
 struct LeaseCounts {
-  std::atomic<std::uint64_t> granted{0}, waited{0}, lost{0};
+  std::atomic<std::uint64_t> granted{0}, waited{0}, lost{0}, polled{0}, woken{0};
+};
+
+struct GateCounts {
+  std::atomic<std::uint64_t> updates{0}, lapsed{0}, gated{0};
 };
 
 /// All that a store owns. Views hold it by shared_ptr: its memory outlives the Store, its threads do not.
@@ -93,6 +98,7 @@ class StoreCore final : public BusSink {
   void on_clear(ShardId shard, std::string_view type, std::uint64_t origin, std::uint64_t write_id) noexcept override;
   void on_gap(ShardId shard, GapReason reason) noexcept override;
   void on_coherent(ShardId shard, SteadyTime until) noexcept override;
+  void on_wake(ShardId shard, std::string_view key) noexcept override;
   void on_epoch(ShardId shard, std::uint64_t epoch) noexcept override;
 
   [[nodiscard]] ViewState* find_view(std::string_view name) noexcept;
@@ -124,6 +130,8 @@ class StoreCore final : public BusSink {
   Flights flights;
   AnsweredWrites writes;
   LeaseCounts leases;
+  GateCounts gates;
+  Wakes wakes;
   mutable ErrorCounts errors;
   OncePer bad_bytes_line{std::chrono::seconds(10)};
   std::atomic<std::uint64_t> token_number{0};

@@ -21,6 +21,7 @@ std::int64_t careless_wall_clock_ms() {
 Opened open_value(StoreCore& core, ViewState& view, const PhysicalKey& key, const RemoteValue& bytes, Fetched& out) {
   Envelope envelope;
   const Verdict verdict = open_envelope(bytes.bytes, key.text, view.options.schema, view.ops->codec_id, envelope);
+  if (verdict == Verdict::tombstone) return Opened::absent;
   const auto complain = [&](const char* what) {
     if (core.bad_bytes_line())
       core.log(LogLevel::warn, "view " + view.name + ": a value in Redis " + what + "; served as a miss");

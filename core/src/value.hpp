@@ -23,6 +23,7 @@ struct Fetched {
 
 enum class Opened : std::uint8_t {
   good,
+  absent,    ///< a tombstone: a miss; may be overwritten under a lease
   unusable,  ///< ours, but not to be believed or decoded: a miss; may be overwritten under a lease
   foreign,   ///< not ours, newer, or not judged yet: a miss; left alone
   poison,    ///< ours and broken, or of an older schema: a miss; may be removed by compare

@@ -217,7 +217,7 @@ Result<void> View::erase(std::span<const std::string_view> ids, const WriteOptio
       if (const char* fault = id_fault(id)) return Error{Errc::invalid_argument, fault};
     if (const char* why = core_->unusable()) return Error{Errc::closed, why};
     BlockingDriver driver;
-    WriteCall call{*core_, *state_, driver, deadline_of(*core_, *state_, options.deadline), {}, 0};
+    WriteCall call{*core_, *state_, driver, deadline_of(*core_, *state_, options.deadline), {}, options.version};
     std::vector<Key> keys;
     keys.reserve(ids.size());
     for (const std::string_view id : ids) keys.push_back({id, core_->keys.physical(state_->name, id)});
@@ -234,6 +234,18 @@ Result<void> View::clear(const WriteOptions& options) noexcept {
     const Deadline deadline = options.deadline.count() > 0 ? Deadline::after(options.deadline) : Deadline::never();
     WriteCall call{*core_, *state_, driver, deadline, {}, 0};
     return clear_flow(call).run();
+  });
+}
+
+Result<void> View::update(std::string_view id, const DatabaseWriteRef& write, const WriteOptions& options) noexcept {
+  return contain<Result<void>>(core_.get(), [&]() -> Result<void> {
+    if (error_) return *error_;
+    if (const char* fault = id_fault(id)) return Error{Errc::invalid_argument, fault};
+    if (const char* why = core_->unusable()) return Error{Errc::closed, why};
+    BlockingDriver driver;
+    WriteCall call{*core_, *state_, driver, deadline_of(*core_, *state_, options.deadline), {}, options.version};
+    const Key key{id, core_->keys.physical(state_->name, id)};
+    return update_flow(call, key, write).run();
   });
 }
 

@@ -65,6 +65,7 @@ class LoggingSink final : public BusSink {
     } catch (...) {  // no memory for a line
     }
   }
+  void on_wake(ShardId shard, std::string_view key) noexcept override { sink_.on_wake(shard, key); }
   void on_coherent(ShardId shard, SteadyTime until) noexcept override { sink_.on_coherent(shard, until); }
   void on_epoch(ShardId shard, std::uint64_t epoch) noexcept override { sink_.on_epoch(shard, epoch); }
 

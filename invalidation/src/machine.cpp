@@ -249,7 +249,8 @@ bool Machine::take_logged(ShardId id, Shard& shard, std::string_view bytes) {
 void Machine::apply(ShardId id, const Parsed& parsed) {
   const Head& head = parsed.head;
   for (const Item item : parsed.items) {
-    if (head.kind == Kind::clear) sink_.on_clear(id, item.name, head.origin, head.number);
+    if (head.kind == Kind::wake) sink_.on_wake(id, item.name);
+    else if (head.kind == Kind::clear) sink_.on_clear(id, item.name, head.origin, head.number);
     else sink_.on_invalidate(id, item.name, item.version, head.origin, head.number);
   }
 }

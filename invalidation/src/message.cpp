@@ -33,6 +33,7 @@ std::string_view check_items(Kind kind, std::string_view items, std::uint64_t co
     if (length == 0) return "item length: zero";
     if (length > (clear ? type_bytes_max : key_bytes_max)) return clear ? "item length: above 64" : "item length: above 2048";
     if (clear && version != 0) return "item version: a clear has none";
+    if (kind == Kind::wake && version != 0) return "item version: a wake has none";
     items.remove_prefix(item_head_bytes);
     if (items.size() < length) return "item: cut off in its name";
     if (!std::ranges::all_of(items.substr(0, length), clear ? name_byte : key_byte)) {
@@ -55,7 +56,7 @@ Parsed parse(std::string_view bytes) noexcept {
   // A newer release may mean anything by what follows, so these come before every other check.
   if (load_be<1>(p + 3) != format) return unsupported("format: not 1");
   const std::uint64_t kind = load_be<1>(p + 4);
-  if (kind < 1 || kind > 3) return unsupported("kind: unknown");
+  if (kind < 1 || kind > 4) return unsupported("kind: unknown");
   if (load_be<1>(p + 5) != 0) return unsupported("flags: an unknown bit");
 
   Head head;
@@ -77,6 +78,11 @@ Parsed parse(std::string_view bytes) noexcept {
       break;
     case Kind::clear:
       if (count != 1) return malformed("count: a clear has one item");
+      break;
+    case Kind::wake:
+      if (count < 1 || count > items_max) return malformed("count: a wake has 1 to 1024 items");
+      // A hint has no place in the order of the invalidations: numbered, it would be taken for one of them.
+      if (head.sequence != 0) return malformed("sequence: a wake has none");
       break;
   }
   const std::string_view items = bytes.substr(message_head_bytes);

@@ -13,7 +13,7 @@ namespace tiercache::l2 {
 
 /// A bus message (docs/design.md, "Bus message") without its epoch and sequence, which the script puts between the two parts.
 struct MessageParts {
-  enum class Kind : std::uint8_t { invalidate = 1, heartbeat = 2, clear = 3 };
+  enum class Kind : std::uint8_t { invalidate = 1, heartbeat = 2, clear = 3, wake = 4 };
   static constexpr std::size_t items_max = 1024;
   static constexpr std::size_t bytes_max = 1U << 20;
 

@@ -50,6 +50,8 @@ class Names {
     lease.reserve(prefix_.size() + 7 + names.tag.size() + type.size() + key.size());
     return lease.append(prefix_).append("!lease:").append(names.tag).append(type).append(key.substr(names.tag.size()));
   }
+  /// The gate of the key whose lease is `lease`.
+  [[nodiscard]] std::string gate_of(std::string lease) const { return lease.replace(prefix_.size(), 7, "!gate:"); }
   /// What every data key, and every lease key, of a view begins with in a shard.
   [[nodiscard]] std::string data_prefix(std::string_view type, const ShardNames& names) const {
     return prefix_ + std::string(type) + ":" + names.tag;

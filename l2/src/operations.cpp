@@ -34,7 +34,9 @@ bool touches_leases(RemoteOp op) {
     case RemoteOp::lease_get:
     case RemoteOp::lease_fill:
     case RemoteOp::lease_renew:
-    case RemoteOp::lease_release: return true;
+    case RemoteOp::lease_release:
+    case RemoteOp::gate:
+    case RemoteOp::ungate: return true;
     default: return false;
   }
 }
@@ -119,6 +121,12 @@ Result<Prepared> Operations::prepare(const RemoteRequest& request) {
   if (request.ttl_ms < 0) return bad("the time to live is negative");
   const bool takes_lease = request.op == RemoteOp::lease_get || request.op == RemoteOp::lease_renew;
   if (takes_lease && request.lease_ms <= 0) return bad("a lease needs a duration");
+  const bool gates = request.op == RemoteOp::gate || request.op == RemoteOp::ungate;
+  if (gates && request.token.empty()) return bad("a gate needs a token");
+  if (request.op == RemoteOp::gate && request.lease_ms <= 0) return bad("a gate needs a duration");
+  const bool buries = (gates || request.op == RemoteOp::erase) && request.version != 0;
+  if (buries && (request.head.size() != head_bytes * request.keys.size() || request.ttl_ms <= 0))
+    return bad("a tombstone needs a head for each key and a time to live");
   if (request.op == RemoteOp::clear && (request.type.empty() || request.type.front() == '!')) return bad("no such view");
   if (request.op == RemoteOp::erase) {
     std::size_t bytes = 42;
@@ -128,13 +136,14 @@ Result<Prepared> Operations::prepare(const RemoteRequest& request) {
     }
   }
 
-  Prepared p{names_.of(request.shard), {}, {}};
+  Prepared p{names_.of(request.shard), {}, {}, {}};
   for (const std::string& key : request.keys) {
     auto lease = names_.lease_of(key, p.names);
     constexpr std::size_t key_max = 2048;
     if (!lease || key.size() > key_max) return bad("a key is not one of this store and shard");
     if (touches_leases(request.op)) p.leases.push_back(std::move(*lease));
   }
+  if (gates || request.op == RemoteOp::lease_get) p.gate = names_.gate_of(p.leases.front());
   const std::uint64_t n = candidates_.fetch_add(1, std::memory_order_relaxed);
   p.candidate = be64(std::max<std::uint64_t>(1, mix64(candidate_seed_ + n)));
   return p;
@@ -153,9 +162,12 @@ Result<void> Operations::run(const RemoteRequest& request, const Prepared& p, Ex
       return take_flag(x.run(s.lease_renew, Views{p.leases[0]}, Views{request.token, std::to_string(request.lease_ms)}),
                        reply.applied);
     case RemoteOp::lease_release:
-      return take_flag(x.run(s.lease_release, Views{p.leases[0]}, Views{request.token}), reply.applied);
+      return take_flag(x.run(s.lease_release, Views{p.leases[0]}, Views{request.token, p.names.channel, wake_message(request)}),
+                       reply.applied);
     case RemoteOp::remove_if: return take_flag(x.run(s.remove_if, Views{request.keys[0]}, Views{request.payload}), reply.applied);
     case RemoteOp::clear: return clear(request, p, x, reply);
+    case RemoteOp::gate:
+    case RemoteOp::ungate: return gate(request, p, x, reply);
     case RemoteOp::heartbeat: return heartbeat(request, p, x, reply);
     case RemoteOp::resync: return resync(request, p, x, reply);
     case RemoteOp::ping: {
@@ -196,9 +208,7 @@ Result<void> Operations::get(const RemoteRequest& request, Exchange& x, RemoteRe
 }
 
 Result<void> Operations::exists(const RemoteRequest& request, Exchange& x, RemoteReply& reply) const {
-  Views argv = {"EXISTS"};
-  argv.insert(argv.end(), request.keys.begin(), request.keys.end());
-  return take_integer(x.call(argv), reply.count);
+  return take_integer(x.run(scripts().exists, Views(request.keys.begin(), request.keys.end()), {}), reply.count);
 }
 
 Result<void> Operations::put(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const {
@@ -230,6 +240,7 @@ Result<void> Operations::put(const RemoteRequest& request, const Prepared& p, Ex
 }
 
 Result<void> Operations::erase(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const {
+  if (request.version != 0 && !lab::ablated(lab::Remedy::tombstone)) return erase_versions(request, p, x, reply);
   MessageParts m(MessageParts::Kind::invalidate, request.shard, origin_, request.write_id);
   for (const std::string& key : request.keys) m.add(key, 0);
   Views keys(request.keys.begin(), request.keys.end());
@@ -253,12 +264,14 @@ Result<void> Operations::erase(const RemoteRequest& request, const Prepared& p, 
 }
 
 Result<void> Operations::lease_get(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const {
-  auto r = x.run(scripts().lease_get, Views{request.keys[0], p.leases[0]},
+  auto r = x.run(scripts().lease_get, Views{request.keys[0], p.leases[0], p.gate},
                  Views{request.token, std::to_string(request.lease_ms), request.ignore_value ? request.head : ""});
   if (!r) return r.error();
   reply.values.assign(1, std::nullopt);
   if (r->type == Reply::Type::integer) {
-    reply.lease = r->integer == 1 ? LeaseState::granted : LeaseState::held;
+    reply.lease = r->integer == 1   ? LeaseState::granted
+                  : r->integer == 2 ? LeaseState::gated
+                                    : LeaseState::held;
     return {};
   }
   const bool pair = r->type == Reply::Type::array && r->elements.size() == 2 && r->elements[0].type == Reply::Type::string &&
@@ -272,7 +285,8 @@ Result<void> Operations::lease_get(const RemoteRequest& request, const Prepared&
 Result<void> Operations::lease_fill(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const {
   const char* const check = lab::ablated(lab::Remedy::lease) ? "0" : "1";
   return take_flag(x.run(scripts().lease_fill, Views{request.keys[0], p.leases[0], p.names.epoch},
-                         Views{request.token, request.head, request.payload, std::to_string(request.ttl_ms), p.candidate, check}),
+                         Views{request.token, request.head, request.payload, std::to_string(request.ttl_ms), p.candidate, check,
+                               p.names.channel, wake_message(request), request.version != 0 ? be64(request.version) : ""}),
                    reply.applied);
 }
 

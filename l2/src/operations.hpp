@@ -21,6 +21,7 @@ struct Prepared {
   ShardNames names;
   std::vector<std::string> leases;  ///< of request.keys, where the operation touches leases
   std::string candidate;            ///< epoch to set where none is
+  std::string gate;                 ///< of request.keys[0], where the operation minds it
 };
 
 /// The operations of RemotePort in terms of commands and scripts. Immutable but for the candidate counter; thread-safe.
@@ -45,6 +46,10 @@ class Operations {
   Result<void> lease_fill(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
   Result<void> clear(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
   Result<void> resync(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
+  Result<void> erase_versions(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
+  Result<void> gate(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
+  /// The message that tells who waits for keys[0] to look again.
+  [[nodiscard]] std::string wake_message(const RemoteRequest& request) const;
   Result<void> heartbeat(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
 
   Names names_;

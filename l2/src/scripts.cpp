@@ -78,6 +78,22 @@ local function store(key, bytes, ttl)
 end
 )lua";
 
+// An envelope of nothing but a version (docs/design.md, "Tombstones"). Readers see an absent key.
+constexpr std::string_view tombstone = R"lua(
+local function tombstone(v)
+  return v and #v == 56 and v:sub(1, 4) == 'TCE\1' and v:byte(8) == 4
+end
+)lua";
+
+// A lease is its holder's token, with a '+' behind it once somebody waits for it. So the mark costs no key of its own, comes and
+// goes with the lease, and who gives the lease back knows from the read that it makes anyway whether anybody is to be woken.
+constexpr std::string_view lease_of = R"lua(
+local function mine(lease, token) return lease == token or lease == token .. '+' end
+local function wake(lease, channel, message)
+  if lease and lease:sub(-1) == '+' then redis.pcall('PUBLISH', channel, message) end
+end
+)lua";
+
 // INCR comes first: with memory exhausted it is what Redis refuses, and then nothing has happened yet. (A script that has
 // written once is let through by the later commands, so a DEL before it would carry the SET past maxmemory.) PUBLISH comes before
 // SET: should SET fail, others drop a good copy; the other way round they would keep a bad one.
@@ -118,28 +134,48 @@ return {n, e}
 // A lease that already bears our token is ours: the answer to the first try was lost.
 constexpr std::string_view lease_get_body = R"lua(
 local v = redis.call('GET', KEYS[1])
-if v and (ARGV[3] == '' or string.sub(v, 1, #ARGV[3]) ~= ARGV[3]) then return {v, redis.call('PTTL', KEYS[1])} end
+if v and not tombstone(v) and (ARGV[3] == '' or string.sub(v, 1, #ARGV[3]) ~= ARGV[3]) then
+  return {v, redis.call('PTTL', KEYS[1])}
+end
+if redis.call('EXISTS', KEYS[3]) == 1 then return 2 end
 if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
-if redis.call('GET', KEYS[2]) == ARGV[1] then return 1 end
+local lease = redis.call('GET', KEYS[2])
+if mine(lease, ARGV[1]) then return 1 end
+if lease and lease:sub(-1) ~= '+' then redis.pcall('SET', KEYS[2], lease .. '+', 'KEEPTTL') end
 return 0
 )lua";
 
+// An update's gate needs no look here: its beginning took the lease away, and while it stands none is granted. A lease taken
+// after a versioned erase proves that the load began after it, not that its source had got so far (a lagging replica of the
+// database): hence the tombstone's version. The same version is what one expects to load.
 constexpr std::string_view lease_fill_body = R"lua(
-if ARGV[6] == '1' and redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
-local e = log_epoch(KEYS[3], ARGV[5])
-store(KEYS[1], ARGV[2] .. e .. ARGV[3], ARGV[4])
+local lease = redis.call('GET', KEYS[2])
+if ARGV[6] == '1' and not mine(lease, ARGV[1]) then return 0 end
+local outdated = false
+if #ARGV[9] == 8 then
+  local old = redis.call('GETRANGE', KEYS[1], 0, 56)
+  outdated = tombstone(old) and not not_below(ARGV[9], old:sub(9, 16))
+end
+if not outdated then
+  local e = log_epoch(KEYS[3], ARGV[5])
+  store(KEYS[1], ARGV[2] .. e .. ARGV[3], ARGV[4])
+end
 redis.call('DEL', KEYS[2])
-return 1
+wake(lease, ARGV[7], ARGV[8])
+return outdated and 0 or 1
 )lua";
 
 constexpr std::string_view lease_renew_body = R"lua(
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+if not mine(redis.call('GET', KEYS[1]), ARGV[1]) then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 )lua";
 
 constexpr std::string_view lease_release_body = R"lua(
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('DEL', KEYS[1])
+local lease = redis.call('GET', KEYS[1])
+if not mine(lease, ARGV[1]) then return 0 end
+redis.call('DEL', KEYS[1])
+wake(lease, ARGV[2], ARGV[3])
+return 1
 )lua";
 
 constexpr std::string_view remove_if_body = R"lua(
@@ -190,6 +226,66 @@ end
 return entries[1] and page or {}
 )lua";
 
+constexpr std::string_view exists_body = R"lua(
+local n = 0
+for _, key in ipairs(KEYS) do
+  if redis.call('EXISTS', key) == 1 then
+    local v = redis.pcall('GETRANGE', key, 0, 56)
+    if type(v) ~= 'string' or not tombstone(v) then n = n + 1 end
+  end
+end
+return n
+)lua";
+
+// Of two versions the newer one stays: an erase that is late must not make room for what is older than what it met.
+constexpr std::string_view bury = R"lua(
+local function known(key)
+  local v = redis.pcall('GETRANGE', key, 0, 15)
+  return type(v) == 'string' and #v == 16 and v:sub(1, 4) == 'TCE\1' and v:sub(9, 16) or nil
+end
+local function bury(key, head, known, epoch, ttl)
+  if known and not_below(known, head:sub(9, 16)) then head = head:sub(1, 8) .. known .. head:sub(17) end
+  redis.pcall('SET', key, head .. epoch, 'PX', ttl)
+end
+)lua";
+
+// As an erase. Where no memory is left for the tombstone the key is erased all the same.
+constexpr std::string_view erase_versions_body = R"lua(
+local count = (#KEYS - 3) / 2
+local versions = {}
+for i = 1, count do versions[i] = known(KEYS[i]) end
+local gone = redis.call('DEL', unpack(KEYS, 1, count))
+redis.call('DEL', unpack(KEYS, count + 1, 2 * count))
+local n, e = number_or_zero(KEYS[#KEYS - 2], KEYS[#KEYS - 1], ARGV[4])
+local m
+m, e = announcement(n, e, KEYS[#KEYS - 2], KEYS[#KEYS - 1], KEYS[#KEYS], ARGV[7], ARGV[2], ARGV[3], ARGV[4])
+for i = 1, count do bury(KEYS[i], ARGV[6]:sub(48 * i - 47, 48 * i), versions[i], e, ARGV[5]) end
+redis.call('PUBLISH', ARGV[1], m)
+return gone
+)lua";
+
+// The gate is the tokens of the updates in progress, each with the instant of its lapse on the server's own clock (what PEXPIRE
+// makes of a duration, too); the key expires with the last of them. One expiry for all would let a busy key keep a dead
+// updater's token for ever. Raised before anything else is done, since without it the update must not begin; and lowered last.
+constexpr std::string_view gate_body = R"lua(
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local opens, stood = ARGV[6] ~= '0', 1
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now)
+if opens then redis.call('ZADD', KEYS[3], string.format('%.0f', now + ARGV[6]), ARGV[5]) end
+local version = #ARGV[7] == 48 and known(KEYS[1]) or nil
+redis.call('DEL', KEYS[1], KEYS[2])
+local n, e = number_or_zero(KEYS[4], KEYS[5], ARGV[4])
+local m
+m, e = announcement(n, e, KEYS[4], KEYS[5], KEYS[6], ARGV[9], ARGV[2], ARGV[3], ARGV[4])
+if #ARGV[7] == 48 then bury(KEYS[1], ARGV[7], version, e, ARGV[8]) end
+redis.call('PUBLISH', ARGV[1], m)
+if not opens then stood = redis.call('ZREM', KEYS[3], ARGV[5]) end
+local last = redis.call('ZRANGE', KEYS[3], -1, -1, 'WITHSCORES')
+if last[2] then redis.call('PEXPIREAT', KEYS[3], last[2]) end
+return stood
+)lua";
+
 template <class... Parts>
 Script script(const Parts&... parts) {
   std::string text;
@@ -206,13 +302,16 @@ const Scripts& scripts() {
       script(not_below, log_epoch, announcement, store, put_body),
       script(number_or_zero, announcement, erase_body),
       script(number_or_zero, announcement, announce_body),
-      script(lease_get_body),
-      script(log_epoch, store, lease_fill_body),
-      script(lease_renew_body),
-      script(lease_release_body),
+      script(tombstone, lease_of, lease_get_body),
+      script(not_below, log_epoch, store, tombstone, lease_of, lease_fill_body),
+      script(lease_of, lease_renew_body),
+      script(lease_of, lease_release_body),
       script(remove_if_body),
       script(heartbeat_body),
       script(resync_body),
+      script(tombstone, exists_body),
+      script(not_below, number_or_zero, announcement, bury, erase_versions_body),
+      script(not_below, number_or_zero, announcement, bury, gate_body),
   };
   return all;
 }

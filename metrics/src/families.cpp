@@ -230,12 +230,22 @@ void add_l2(Builder& out, const std::vector<Named>& stores) {
 
   out.begin("leases_total", MetricType::Counter,
             "Leases on missing keys: granted, waited (another instance was loading), lost (displaced or lapsed before the fill), "
-            "renewed.");
+            "renewed; polled (asked again while waiting), woken (of them, after a word on the bus).");
   for (const Named& n : stores) {
     out.add(n.with({{"kind", "granted"}}), n.store.leases.granted);
     out.add(n.with({{"kind", "waited"}}), n.store.leases.waited);
     out.add(n.with({{"kind", "lost"}}), n.store.leases.lost);
     out.add(n.with({{"kind", "renewed"}}), n.store.leases.renewed);
+    out.add(n.with({{"kind", "polled"}}), n.store.leases.polled);
+    out.add(n.with({{"kind", "woken"}}), n.store.leases.woken);
+  }
+  out.begin("updates_total", MetricType::Counter,
+            "Updates through the gate: done (their database write was called), lapsed (outlived their gate), gated (loads that met "
+            "one in progress and were not stored).");
+  for (const Named& n : stores) {
+    out.add(n.with({{"kind", "done"}}), n.store.gates.updates);
+    out.add(n.with({{"kind", "lapsed"}}), n.store.gates.lapsed);
+    out.add(n.with({{"kind", "gated"}}), n.store.gates.gated);
   }
 }
 

@@ -33,6 +33,8 @@ TEST(Config, NamesTheBadField) {
       {"bus.heartbeat", [](Config& c) { c.bus.heartbeat = 1900ms; }},
       {"default_deadline", [](Config& c) { c.default_deadline = 0ms; }},
       {"lease_ttl", [](Config& c) { c.lease_ttl = 1ms; }},
+      {"gate_ttl", [](Config& c) { c.gate_ttl = 1ms; }},
+      {"tombstone_ttl", [](Config& c) { c.tombstone_ttl = -1ms; }},
       {"open_timeout", [](Config& c) { c.open_timeout = -1ms; }},
       {"max_value_bytes", [](Config& c) { c.max_value_bytes = 0; }},
       {"distrust_other_epochs", [](Config& c) { c.distrust_other_epochs = true, c.bus.enabled = false; }},

@@ -2,69 +2,12 @@
 //
 // Races that need a process of their own: one that dies between two steps, one that is stopped and resumed. The child is forked
 // before this process has a thread, and talks through shared memory.
-#include "instances.hpp"
-
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include "child_process.hpp"
 
 namespace tiercache::testing {
 namespace {
 
-/// What parent and child share. Lock-free atomics work across processes.
-struct Shared {
-  std::atomic<int> port{0};     // set by the parent once Redis runs
-  std::atomic<int> command{0};  // parent -> child
-  std::atomic<int> state{0};    // child -> parent
-  std::atomic<std::int64_t> acknowledged{0};
-  std::atomic<std::uint64_t> within{0}, beyond{0}, reads{0};
-};
-
 std::int64_t now_ns() { return std::chrono::steady_clock::now().time_since_epoch().count(); }
-
-class Child {
- public:
-  explicit Child(std::function<void(Shared&)> body) {
-    void* memory = mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) throw std::runtime_error("mmap");
-    shared = new (memory) Shared;
-    const pid_t parent = getpid();
-    pid = fork();
-    if (pid == 0) {
-      prctl(PR_SET_PDEATHSIG, SIGKILL);
-      if (getppid() != parent) _exit(1);
-      try {
-        if (!eventually([this] { return shared->port != 0; })) _exit(3);
-        body(*shared);
-      } catch (...) {
-        _exit(2);
-      }
-      _exit(0);
-    }
-  }
-  ~Child() {
-    if (!ended_) {
-      kill(pid, SIGKILL);
-      join();
-    }
-    munmap(shared, sizeof(Shared));
-  }
-  int join() {
-    int status = 0;
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
-    }
-    ended_ = true;
-    return status;
-  }
-  Shared* shared = nullptr;
-  pid_t pid = -1;
-
- private:
-  bool ended_ = false;
-};
-
-std::string local_url(int port) { return "redis://127.0.0.1:" + std::to_string(port); }
 
 class ProcessRace : public ::testing::TestWithParam<bool> {
  protected:

@@ -104,6 +104,16 @@ TEST_F(MachineTest, AnUnnumberedMessageSetsNoBaseline) {
   EXPECT_THAT(sink_.take(), ElementsAre("gap 0 subscribed", "invalidate 0 oom v3 w9", "epoch 0 5001", "invalidate 0 k v3 w9"));
 }
 
+TEST_F(MachineTest, AWakeIsPassedOnAndTakesNoPlaceInTheOrder) {
+  settle(7);
+  const std::vector<Item> items{{"k", 0}, {"l", 0}};
+  // Of no epoch, as l2 sends it: neither a gap nor a new baseline.
+  EXPECT_EQ(machine_->message(0, encode({Kind::wake, 0, 0, 0, other, 0}, items), at(2)), "");
+  EXPECT_THAT(sink_.take(), ElementsAre("wake 0 k", "wake 0 l"));
+  invalidate(3, 8, "k");
+  EXPECT_THAT(sink_.take(), ElementsAre("invalidate 0 k v3 w9"));
+}
+
 TEST_F(MachineTest, NoiseIsCountedAndIgnoredAndItsNumberIsMissedNext) {
   settle(7);
   EXPECT_NE(machine_->message(0, "noise", at(2)), "");

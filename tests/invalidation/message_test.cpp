@@ -63,7 +63,7 @@ TEST(Message, EveryFieldComesBackAsItWasWritten) {
 
 TEST(Message, CorpusFilesParseAsTheirNamesSay) {
   const auto files = corpus();
-  ASSERT_GE(files.size(), 26U);
+  ASSERT_GE(files.size(), 31U);
   for (const auto& [name, bytes] : files) {
     const Parsed parsed = parse(bytes);
     const ParseStatus expected = name.starts_with("bad_")   ? ParseStatus::malformed
@@ -134,6 +134,23 @@ TEST(Message, AVersionInAClearIsRefused) {
   EXPECT_THAT(std::string(parse(encode(clear, std::vector<Item>{{"user", 1}})).problem), StartsWith("item version"));
 }
 
+TEST(Message, AWakeNamesKeysAndHasNeitherNumberNorVersions) {
+  Head wake = some_head;
+  wake.kind = Kind::wake;
+  wake.sequence = 0;
+  const std::vector<Item> keys{{"dev:users:user:1", 0}, {"dev:users:user:2", 0}};
+  const std::string bytes = encode(wake, keys);
+  const Parsed parsed = parse(bytes);
+  ASSERT_EQ(parsed.status, ParseStatus::ok) << parsed.problem;
+  EXPECT_EQ(std::vector<Item>(parsed.items.begin(), parsed.items.end()), keys);
+  EXPECT_EQ(parse(encode(wake, std::vector<Item>(1024, keys[0]))).status, ParseStatus::ok);
+  EXPECT_THAT(std::string(parse(encode(wake, std::vector<Item>(1025, keys[0]))).problem), StartsWith("count"));
+  EXPECT_THAT(std::string(parse(encode(wake, {})).problem), StartsWith("count"));
+  EXPECT_THAT(std::string(parse(encode(wake, std::vector<Item>{{"k", 1}})).problem), StartsWith("item version"));
+  wake.sequence = 1;
+  EXPECT_THAT(std::string(parse(encode(wake, keys)).problem), StartsWith("sequence"));
+}
+
 TEST(Message, ASequenceThatIncrCannotGiveIsRefused) {
   Head head = some_head;
   head.sequence = sequence_max;
@@ -145,7 +162,7 @@ TEST(Message, ASequenceThatIncrCannotGiveIsRefused) {
 TEST(Message, ANewerReleaseIsToldFromNoise) {
   for (const auto& [at, field] : {std::pair{3, "format"}, std::pair{4, "kind"}, std::pair{5, "flags"}}) {
     std::string bytes = invalidate_of({{"k", 0}});
-    bytes[static_cast<std::size_t>(at)] = 9;
+    bytes[static_cast<std::size_t>(at)] = '\x7f';
     const Parsed parsed = parse(bytes);
     EXPECT_EQ(parsed.status, ParseStatus::unsupported);
     EXPECT_THAT(std::string(parsed.problem), StartsWith(field));

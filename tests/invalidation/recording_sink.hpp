@@ -18,7 +18,8 @@
 namespace tiercache::testing {
 
 /// Thread-safe. A line a call: "invalidate <shard> <key> v<version> w<write id>", "clear <shard> <type>", "gap <shard> <reason>",
-/// "coherent <shard> <until in ms since the clock's epoch>" ("forever" for the end of time), "epoch <shard> <epoch>".
+/// "coherent <shard> <until in ms since the clock's epoch>" ("forever" for the end of time), "epoch <shard> <epoch>",
+/// "wake <shard> <key>".
 class RecordingSink final : public BusSink {
  public:
   void on_invalidate(ShardId shard, std::string_view key, std::uint64_t version, std::uint64_t,
@@ -38,6 +39,9 @@ class RecordingSink final : public BusSink {
       until_ = until;
     }
     add("coherent " + std::to_string(shard) + " " + (until == SteadyTime::max() ? "forever" : std::to_string(steady_ms(until))));
+  }
+  void on_wake(ShardId shard, std::string_view key) noexcept override {
+    add("wake " + std::to_string(shard) + " " + std::string(key));
   }
   void on_epoch(ShardId shard, std::uint64_t epoch) noexcept override {
     add("epoch " + std::to_string(shard) + " " + std::to_string(epoch));

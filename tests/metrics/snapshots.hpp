@@ -37,7 +37,8 @@ inline StoreSnapshot filled_snapshot() {
        s.bus.resyncs_voided, s.bus.messages_replayed);
   fill(s.bus.tracking_messages, s.bus.tracking_keys);
   for (auto& g : s.bus.gaps) g = next++;
-  fill(s.leases.granted, s.leases.waited, s.leases.lost, s.leases.renewed);
+  fill(s.leases.granted, s.leases.waited, s.leases.lost, s.leases.renewed, s.leases.polled, s.leases.woken);
+  fill(s.gates.updates, s.gates.lapsed, s.gates.gated);
   for (auto& e : s.errors) e = next++;
   s.coherence_age_seconds = 0.25;
   s.staleness_budget_seconds = 2;

@@ -112,6 +112,11 @@ TEST(Text, EveryNumberOfASnapshotStandsUnderItsName) {
   expect("leases_total", {{"kind", "waited"}}, s.leases.waited);
   expect("leases_total", {{"kind", "lost"}}, s.leases.lost);
   expect("leases_total", {{"kind", "renewed"}}, s.leases.renewed);
+  expect("leases_total", {{"kind", "polled"}}, s.leases.polled);
+  expect("leases_total", {{"kind", "woken"}}, s.leases.woken);
+  expect("updates_total", {{"kind", "done"}}, s.gates.updates);
+  expect("updates_total", {{"kind", "lapsed"}}, s.gates.lapsed);
+  expect("updates_total", {{"kind", "gated"}}, s.gates.gated);
   expect("bus_connects_total", {}, s.bus.connects);
   expect("bus_messages_total", {}, s.bus.messages);
   expect("bus_malformed_total", {}, s.bus.malformed);

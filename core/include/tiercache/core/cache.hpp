@@ -82,11 +82,35 @@ class Cache {
   }
 
   /// Deletes and announces in one atomic step, and displaces every load of the key in progress anywhere. Erasing what is absent
-  /// is ok.
+  /// is ok. With {.version} that version survives: see WriteOptions.
   Result<void> erase(std::string_view key, const WriteOptions& options = {}) { return view_->erase(std::span(&key, 1), options); }
   /// One announcement for up to 1,024 keys of a shard. On an error some keys may be erased.
   Result<void> erase_many(std::span<const std::string_view> keys, const WriteOptions& options = {}) {
     return view_->erase(keys, options);
+  }
+
+  /// Erases the key, runs `db_write()`, which commits the record's change to the database, and erases again. In between a gate
+  /// stands in Redis: whoever loads the key gets what the loader reads, and no cache keeps it. So a process that dies at any
+  /// instant of it leaves no old value in any cache, where a commit followed by erase() may; the gate lapses after
+  /// Config::gate_ttl. Updates of one key do not wait for each other: that is the database's affair. A put meanwhile is stored as
+  /// ever (see WriteOptions::version).
+  ///
+  /// `db_write` returns nothing, or as std::uint64_t the version that it wrote; it runs at most once, on this thread, and must
+  /// end within gate_ttl. The deadline bounds what comes before it; what comes after may take l2.call_timeout more.
+  ///
+  /// Errors: update_failed: db_write threw (whether it committed only the database knows): the key was erased. outcome_unknown:
+  /// db_write was done, the end was not answered: erase until one is ok; until the gate lapses nobody caches the key. internal:
+  /// want of memory, at any place. Any other: db_write was not called. With L2 disabled: the write, then an erase.
+  template <class F>
+  Result<void> update(std::string_view key, F&& db_write, const WriteOptions& options = {}) {
+    const auto call = [&db_write]() -> std::uint64_t {
+      using R = std::remove_cvref_t<std::invoke_result_t<F&>>;
+      static_assert(std::is_void_v<R> || std::is_same_v<R, std::uint64_t>,
+                    "a database write returns nothing, or the version it wrote as std::uint64_t");
+      if constexpr (std::is_void_v<R>) return std::invoke(db_write), 0;
+      else return std::invoke(db_write);
+    };
+    return view_->update(key, detail::DatabaseWriteRef(call), options);
   }
 
   /// Whether either tier has the key (Redis may hold bytes that do not decode: they count).

@@ -26,6 +26,12 @@ struct Config {
 
   std::chrono::milliseconds default_deadline{1000};  ///< of a call that names none; > 0
   std::chrono::milliseconds lease_ttl{800};          ///< how long a dead loader can hold others up; renewed at half; >= 100 ms
+  /// How long an update() whose process died keeps its key out of the caches; >= 100 ms. Must exceed the time in which the
+  /// database can still commit what a dead client began (its own enforced transaction timeout), and the longest database write.
+  std::chrono::milliseconds gate_ttl{30'000};
+  /// How long the version of an erase or update survives it; at least as long as a put or a database replica may be late. 0: not
+  /// at all.
+  std::chrono::milliseconds tombstone_ttl{600'000};
   std::chrono::milliseconds open_timeout{500};       ///< how long open() waits for its first attempt to connect; 0: not at all
   std::uint64_t max_value_bytes = 64ULL << 20;       ///< encoded; larger ones are refused with too_large; > 0
   bool distrust_other_epochs = false;                ///< true: values stored before Redis last restarted are a miss

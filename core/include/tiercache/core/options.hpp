@@ -31,7 +31,10 @@ struct ReadOptions {
 struct WriteOptions {
   std::chrono::nanoseconds deadline{0};
   std::optional<std::chrono::milliseconds> ttl{};
-  /// The row's version, > 0: stored only over an older one (or none); else superseded. 0: last write wins.
+  /// The row's version. put: > 0: stored only over an older one (or none); else superseded. 0: last write wins.
+  /// erase, erase_many, update: > 0: is left behind for Config::tombstone_ttl, so that a put of it or of an older one is
+  /// superseded and a load of an older one is not stored; for a row that is deleted, name a version above its last. 0: what
+  /// version stood is forgotten.
   std::uint64_t version = 0;
 };
 

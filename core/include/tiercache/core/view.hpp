@@ -73,6 +73,8 @@ struct LoadResult {
   std::optional<std::chrono::milliseconds> ttl;
 };
 using LoaderRef = FunctionRef<LoadResult()>;
+/// Answers the version that was written, 0: none.
+using DatabaseWriteRef = FunctionRef<std::uint64_t()>;
 
 struct ReadResult {
   l1::Pin pin;
@@ -101,6 +103,7 @@ class View {
   Result<void> put(std::string_view id, const void* value, const WriteOptions& options) noexcept;
   Result<void> erase(std::span<const std::string_view> ids, const WriteOptions& options) noexcept;
   Result<void> clear(const WriteOptions& options) noexcept;
+  Result<void> update(std::string_view id, const DatabaseWriteRef& write, const WriteOptions& options) noexcept;
   [[nodiscard]] Result<bool> exists(std::string_view id, const ReadOptions& options) noexcept;
   [[nodiscard]] ViewStats stats() const;
   [[nodiscard]] Health health() const;

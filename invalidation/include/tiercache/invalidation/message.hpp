@@ -16,7 +16,7 @@
 
 namespace tiercache::invalidation {
 
-enum class Kind : std::uint8_t { invalidate = 1, heartbeat = 2, clear = 3 };
+enum class Kind : std::uint8_t { invalidate = 1, heartbeat = 2, clear = 3, wake = 4 };
 
 inline constexpr std::size_t message_head_bytes = 42;
 inline constexpr std::size_t item_head_bytes = 10;
@@ -27,8 +27,8 @@ inline constexpr std::uint16_t items_max = 1024;
 inline constexpr std::uint64_t sequence_max = 0x7fff'ffff'ffff'ffffULL;  ///< INCR ends there
 
 struct Item {
-  std::string_view name;      ///< the physical key (invalidate) or the view's name (clear)
-  std::uint64_t version = 0;  ///< of the value; 0: none, and always in a clear
+  std::string_view name;      ///< the physical key (invalidate, wake) or the view's name (clear)
+  std::uint64_t version = 0;  ///< of the value; 0: none, and always in a clear or a wake
   friend bool operator==(const Item&, const Item&) = default;
 };
 
@@ -37,7 +37,7 @@ struct Head {
   Kind kind = Kind::heartbeat;
   ShardId shard = 0;
   std::uint64_t epoch = 0;
-  std::uint64_t sequence = 0;  ///< its own (0: unnumbered); heartbeat: the last one given
+  std::uint64_t sequence = 0;  ///< its own (0: unnumbered, as every wake is); heartbeat: the last one given
   std::uint64_t origin = 0;
   std::uint64_t number = 0;  ///< write id, or the heartbeat's number
 };

@@ -32,6 +32,11 @@ enum class Remedy : unsigned {
   read_order,        ///< a hit loads the validity before the generation
   replay,            ///< what a link missed is replayed from the log, or voids
   tracking,          ///< with tracking an own echo validates L1 only once Redis told of the heartbeat's key after it
+  gate,              ///< an update in progress lets nobody fill its key
+  update_end,        ///< an update erases again after the database write
+  lease_wait,        ///< who finds a lease held waits for its holder's value
+  wake,              ///< a word on the bus wakes who waits for a lease
+  tombstone,         ///< an erase that carries a version leaves it behind
 };
 
 #ifdef TIERCACHE_LAB
@@ -68,6 +73,9 @@ inline void point(Point p, std::string_view key) {
 /// and refuses to connect while it stands.
 inline std::atomic<bool> bus_reader_stopped{false};
 inline std::atomic<bool> bus_link_cut{false};
+
+/// How often who waits for a lease asks without a word from the bus; 0: as in the shipped build.
+inline std::atomic<std::int64_t> lease_poll_ms{0};
 
 /// What a wall clock of this process would be off by; only code under an ablated `durations` reads one.
 inline std::atomic<std::int64_t> wall_clock_skew_ms{0};

@@ -26,8 +26,10 @@ enum class RemoteOp : std::uint8_t {
   exists,  ///< keys[..] -> count
   put,     ///< keys[0], head, payload, ttl_ms, if_newer, write_id: numbers, announces and stores atomically; displaces leases
   erase,   ///< keys[..] (one shard), write_id: deletes, numbers and announces atomically, ONE message; displaces leases -> count
+           ///< With version, ttl_ms and in head a tombstone's head for each key, one after the other: leaves these behind
   lease_get,      ///< keys[0], token, lease_ms, ignore_value: value, or the lease, or who-waits
-  lease_fill,     ///< keys[0], token, head, payload, ttl_ms: stores only while the lease is the token's -> applied
+  lease_fill,     ///< keys[0], token, head, payload, ttl_ms, version: stores only while the lease is the token's, and with a
+                  ///< version not over a tombstone of a newer one -> applied
   lease_renew,    ///< keys[0], token, lease_ms -> applied
   lease_release,  ///< keys[0], token -> applied
   remove_if,      ///< keys[0], payload = exact bytes: deletes only if these bytes stand there (poisoned values) -> applied
@@ -36,6 +38,9 @@ enum class RemoteOp : std::uint8_t {
   ping,           ///< PING
   resync,  ///< epoch, sequence: the announcements after `sequence` -> applied (the log reaches back), messages, count (last
            ///< given)
+  gate,           ///< keys[0], token, lease_ms, head, ttl_ms, version: an update begins: as erase, and while the token stands in
+                  ///< the key's gate (at most lease_ms) no lease is granted
+  ungate,         ///< the same with the token of a gate: the update ended: as erase, and the token leaves -> applied: it stood
 };
 
 struct RemoteRequest {
@@ -68,6 +73,7 @@ enum class LeaseState : std::uint8_t {
   none,     ///< a value came, no lease was asked for
   granted,  ///< the lease is the caller's
   held,     ///< another holds it
+  gated,    ///< an update of the key is under way: nobody may fill
 };
 
 struct RemoteReply {
@@ -120,6 +126,8 @@ class BusSink {
   /// All messages sent before some instant were applied: the shard is coherent until `until` (send time of the echoed heartbeat
   /// plus the staleness budget).
   virtual void on_coherent(ShardId shard, SteadyTime until) noexcept = 0;
+  /// Whoever waits for a load of `key` anywhere should look again. A hint: it may come for nothing, and may be lost.
+  virtual void on_wake(ShardId /*shard*/, std::string_view /*key*/) noexcept {}
   /// The log epoch now in force; 0: not known, since Redis may have come back from an older snapshot.
   virtual void on_epoch(ShardId shard, std::uint64_t epoch) noexcept = 0;
 };

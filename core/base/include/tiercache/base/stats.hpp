@@ -174,6 +174,14 @@ struct LeaseStats {
   std::uint64_t waited = 0;  ///< loads that found another instance loading
   std::uint64_t lost = 0;    ///< fills refused: the lease had been displaced or had lapsed
   std::uint64_t renewed = 0;
+  std::uint64_t polled = 0;  ///< times that who waited asked again
+  std::uint64_t woken = 0;   ///< of them, after a word on the bus
+};
+
+struct GateStats {
+  std::uint64_t updates = 0;  ///< update() calls whose database write was called
+  std::uint64_t lapsed = 0;   ///< of them, those that outlived their gate: gate_ttl is too short
+  std::uint64_t gated = 0;    ///< loads that met an update in progress: their values were stored nowhere
 };
 
 enum class HealthState : std::uint8_t { ok, degraded, closed };
@@ -197,6 +205,7 @@ struct StoreSnapshot {
   RemoteStats l2;
   BusStats bus;
   LeaseStats leases;
+  GateStats gates;
   double coherence_age_seconds = -1;  ///< now minus the instant L1 is known to be coherent as of; -1: never was, or no bus
   double staleness_budget_seconds = 0;
   std::array<std::uint64_t, errc_count> errors{};  ///< of calls, by kind
