@@ -27,7 +27,7 @@
 #define RESTARTS 0    // of Redis: with its data, from an older snapshot, or empty; also FLUSHALL
 #endif
 #ifndef EVICTIONS
-#define EVICTIONS 0   // of a bookkeeping key
+#define EVICTIONS 0   // of a bookkeeping key, or of counter and log together
 #endif
 #ifndef DROPS
 #define DROPS 0       // numbered messages that vanish from a link that stands (one server does not do that, a cluster's bus does)
@@ -62,6 +62,9 @@
 #endif
 #ifndef REPLAY_EPOCH
 #define REPLAY_EPOCH 1        // the log is of the baseline's epoch, and Redis of the run that noted it
+#endif
+#ifndef LIVE_EPOCH
+#define LIVE_EPOCH 1          // a live number of another epoch than the baseline's is a gap
 #endif
 #ifndef REPLAY_CURRENT
 #define REPLAY_CURRENT 1      // an answer to a replay asked for under an earlier subscription is ignored
@@ -256,7 +259,7 @@ inline follow(n, beat) {
 inline number(e, n, beat) {
   if
   :: !has_base -> has_base = 1; base_epoch = e; base = n; has_live = 1; live = n
-  :: has_base && BASELINE && e != base_epoch -> gap(e, n)
+  :: has_base && BASELINE && LIVE_EPOCH && e != base_epoch -> gap(e, n)
   :: else ->
      if
      :: has_live ->
@@ -457,6 +460,7 @@ end:
 #if EVICTIONS > 0
   :: d_step { evictions < EVICTIONS && counter -> evictions++; seq = 0; counter = 0 }
   :: d_step { evictions < EVICTIONS && log_there -> evictions++; delete_log() }
+  :: d_step { evictions < EVICTIONS && counter && log_there -> evictions++; seq = 0; counter = 0; delete_log() }
   :: d_step { evictions < EVICTIONS && epoch != 0 -> evictions++; epoch = 0 }
   :: d_step { evictions < EVICTIONS && server_noted != 0 -> evictions++; server_noted = 0 }
 #endif
