@@ -21,6 +21,7 @@ using demo::Counter;
 using demo::Stage;
 
 inline constexpr unsigned instances_max = 16;
+inline constexpr std::size_t batch_max = 32;      ///< rows that one session commits and erases at once
 inline constexpr std::uint32_t probe_count = 32;  ///< keys on which an instance with pauses provokes races
 
 /// What an instance is told; constant once the run begins.
@@ -31,7 +32,7 @@ struct Settings {
   std::uint32_t probes = 0;
   std::uint32_t pausing = 0;  ///< bits of the instances that pause between the protocol's steps on probes
   double zipf = 0.99;
-  std::uint32_t reads_a_write = 128;
+  std::uint32_t reads_a_write = 256;  ///< reads for each call that writes: every fourth writes batch_max rows
   std::int64_t budget_ns = 0;
   std::uint64_t seed = 0;
   std::uint64_t l1_bytes = 0;
@@ -49,8 +50,8 @@ struct alignas(64) SessionSlot {
   Counter within, excused, steps_back;
   Counter staleness_max_ns;
   Counter writes, superseded, write_failures, repeated;  ///< writes: acknowledged ones
-  /// 1 + the key that is being written, 0: none. Who finds it after a kill finishes the write, as a service would from its journal.
-  std::atomic<std::uint32_t> writing{0};
+  /// 1 + each key that is being written, 0: none. Who finds one after a kill finishes the write, as a service would from a journal.
+  std::atomic<std::uint32_t> writing[batch_max] = {};
 };
 
 struct alignas(64) InstanceBlock {

@@ -99,7 +99,7 @@ class Run {
     s.reads_a_write = options_.reads_a_write;
     s.budget_ns = options_.budget_ms * ns_per_ms;
     s.seed = options_.seed;
-    s.l1_bytes = std::max<std::uint64_t>(1 << 20, std::uint64_t{s.keys} * 700);  // somewhat less than everything takes
+    s.l1_bytes = std::max<std::uint64_t>(1 << 20, std::uint64_t{s.keys} * 1000);  // somewhat less than everything takes
     s.verbose = options_.verbose;
     if (options_.ablate != nullptr) s.ablated = 1U << static_cast<unsigned>(options_.ablate->remedy);
     for (unsigned i = 0; i < s.instances; ++i) s.ports[i] = field_.port_of(i);

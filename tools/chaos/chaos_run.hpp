@@ -15,9 +15,9 @@ struct ChaosOptions {
   double minutes = 3;
   unsigned instances = 4;
   unsigned threads = 3;
-  std::uint32_t keys = 20'000;
+  std::uint32_t keys = 4'000;
   unsigned budget_ms = 500;
-  unsigned reads_a_write = 64;
+  unsigned reads_a_write = 1500;
   std::uint64_t seed = 42;
   const Ablation* ablate = nullptr;  ///< null: nothing
   FaultSet faults = FaultSet::all();

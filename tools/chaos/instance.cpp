@@ -119,7 +119,8 @@ class Instance {
       session.settle();
       if (session.settled() && random.below(settings_.reads_a_write) < burst) {
         const std::uint32_t key = zipf_(random);
-        session.write(write_kind_of(key) == WriteKind::plain ? owned_key(key, mine, sessions) : key);
+        if (random.below(4) == 0) session.write_many(some_erased(random));
+        else session.write(write_kind_of(key) == WriteKind::plain ? owned_key(key, mine, sessions) : key);
       }
       if (random.below(64) == 0) {
         std::array<std::uint32_t, 16> keys;
@@ -128,6 +129,16 @@ class Instance {
       }
     }
     finish(session);
+  }
+
+  /// Neighbours, from anywhere: hot keys are not to be gone all the time.
+  std::vector<std::uint32_t> some_erased(Random& random) const {
+    std::vector<std::uint32_t> keys;
+    auto key = static_cast<std::uint32_t>(random.below(settings_.keys));
+    for (; keys.size() < batch_max && keys.size() < settings_.keys / 4; key = (key + 1) % settings_.keys) {
+      if (write_kind_of(key) == WriteKind::erase) keys.push_back(key);
+    }
+    return keys;
   }
 
   void read_probes(unsigned reader) {

@@ -53,9 +53,13 @@ Session::Session(Shop& shop, unsigned index)
       acks_(board_.acks()),
       rows_(board_.rows()),
       seen_(rows_.size()) {
-  const std::uint32_t left = slot_.writing.load(std::memory_order_acquire);
-  // Its commit may or may not have happened: what is announced is what stands now. An odd count: a loss may have lain in between.
-  if (left != 0) writing_ = Writing{left - 1, rows_[left - 1].committed(), losses() | 1U, true};
+  for (const std::atomic<std::uint32_t>& left : slot_.writing) {
+    // The commit may or may not have happened: what is announced is what stands now.
+    if (const std::uint32_t one_more = left.load(std::memory_order_acquire); one_more != 0)
+      writing_.push_back({one_more - 1, rows_[one_more - 1].committed()});
+  }
+  losses_before_ = losses() | 1U;  // odd: a loss may have lain in between
+  tried_ = true;
 }
 
 Loaded<Cell> Session::load(std::uint32_t key) {
@@ -124,52 +128,61 @@ void Session::take(std::uint32_t key, const Handle<Cell>& cell, Reading reading,
 }
 
 void Session::write(std::uint32_t key) {
-  const std::uint32_t before = losses();
-  slot_.writing.store(key + 1, std::memory_order_release);
-  writing_ = Writing{key, rows_[key].commit(), before};
-  announce();
+  write_many({&key, 1});
   if (settled()) read(key);
 }
 
+void Session::write_many(std::span<const std::uint32_t> keys) {
+  losses_before_ = losses();
+  tried_ = false;
+  for (std::size_t i = 0; i < keys.size(); ++i) slot_.writing[i].store(keys[i] + 1, std::memory_order_release);
+  for (const std::uint32_t key : keys) writing_.push_back({key, rows_[key].commit()});
+  announce();
+}
+
 void Session::settle() {
-  if (!writing_ || now_ns() < writing_->next_try) return;
+  if (settled() || now_ns() < next_try_) return;
   slot_.repeated.add();
   announce();
 }
 
-std::optional<Errc> Session::tell(const Writing& w) {
+std::optional<Errc> Session::tell() {
+  const Writing& w = writing_.front();
   const std::string& name = shop_.names[w.key];
   switch (write_kind_of(w.key)) {
     case WriteKind::erase: break;
     case WriteKind::versioned:  // to repeat it is safe, and to erase would forget the version that later puts are held against
       return code_of(shop_.cells.put(name, make_cell(w.key, w.version), {.version = w.version}));
     case WriteKind::plain:
-      if (!w.tried) return code_of(shop_.cells.put(name, make_cell(w.key, w.version)));
+      if (!tried_) return code_of(shop_.cells.put(name, make_cell(w.key, w.version)));
       break;
   }
-  return code_of(shop_.cells.erase(name));
+  if (writing_.size() == 1) return code_of(shop_.cells.erase(name));
+  std::vector<std::string_view> names;
+  for (const Writing& one : writing_) names.push_back(shop_.names[one.key]);
+  return code_of(shop_.cells.erase_many(names));
 }
 
 void Session::announce() {
-  const std::optional<Errc> failure = tell(*writing_);
+  const std::optional<Errc> failure = tell();
   if (!failure) {
-    acknowledge(*writing_);
+    for (const Writing& w : writing_) acknowledge(w);
   } else if (*failure == Errc::superseded) {
     slot_.superseded.add();  // not an acknowledgement: the version that stands may have come by a load, without an announcement
   } else {
     slot_.write_failures.add();
-    writing_->tried = true;
-    writing_->next_try = now_ns() + retry_ns;
+    tried_ = true;
+    next_try_ = now_ns() + retry_ns;
     return;
   }
-  writing_.reset();
-  slot_.writing.store(0, std::memory_order_release);
+  writing_.clear();
+  for (std::atomic<std::uint32_t>& one : slot_.writing) one.store(0, std::memory_order_release);
 }
 
 void Session::acknowledge(const Writing& w) {
   RowState& row = rows_[w.key];
   // Between the commit and the answer Redis may have lost the newer version that this put should have met.
-  if (write_kind_of(w.key) == WriteKind::versioned && (w.losses % 2 != 0 || losses() != w.losses)) raise(row.excused, row.committed());
+  if (write_kind_of(w.key) == WriteKind::versioned && (losses_before_ % 2 != 0 || losses() != losses_before_)) raise(row.excused, row.committed());
   raise(shop_.answered[w.key], w.version);
   if (!acks_.record(row.checker, w.version, now_ns())) fail_run(board_, "the table of acknowledgements is full");
   slot_.writes.add();

@@ -38,7 +38,9 @@ class Session {
   /// REQUIRES: settled(); of a plain key, that the session owns it. The row is committed, then the cache is told. What was
   /// answered is then read again at once.
   void write(std::uint32_t key);
-  [[nodiscard]] bool settled() const noexcept { return !writing_; }
+  /// REQUIRES: settled(); at most batch_max keys that are erased, none twice.
+  void write_many(std::span<const std::uint32_t> keys);
+  [[nodiscard]] bool settled() const noexcept { return writing_.empty(); }
   /// Tries again to finish the write; at most every few milliseconds.
   void settle();
 
@@ -46,15 +48,12 @@ class Session {
   struct Writing {
     std::uint32_t key = 0;
     std::uint32_t version = 0;
-    std::uint32_t losses = 0;  ///< before the commit
-    bool tried = false;        ///< a put may have been sent, answered or not
-    std::int64_t next_try = 0;
   };
 
   Loaded<Cell> load(std::uint32_t key);
   void take(std::uint32_t key, const Handle<Cell>& cell, Reading reading, std::uint32_t losses);
   void announce();
-  [[nodiscard]] std::optional<Errc> tell(const Writing& w);
+  [[nodiscard]] std::optional<Errc> tell();
   void acknowledge(const Writing& w);
   [[nodiscard]] std::uint32_t losses() const noexcept { return board_.header().losses.load(std::memory_order_seq_cst); }
 
@@ -65,7 +64,10 @@ class Session {
   const demo::AckLog acks_;
   const std::span<RowState> rows_;
   std::vector<std::uint32_t> seen_;  ///< the highest version of each key that this incarnation was given
-  std::optional<Writing> writing_;
+  std::vector<Writing> writing_;   // one of any kind, or several that are erased
+  std::uint32_t losses_before_ = 0;  // before the commit
+  bool tried_ = false;               // a put may have been sent, answered or not
+  std::int64_t next_try_ = 0;
 };
 
 }  // namespace tiercache::chaos
