@@ -101,7 +101,7 @@ class Run {
     s.seed = options_.seed;
     s.l1_bytes = std::max<std::uint64_t>(1 << 20, std::uint64_t{s.keys} * 1000);  // somewhat less than everything takes
     s.verbose = options_.verbose;
-    if (options_.ablate != nullptr) s.ablated = 1U << static_cast<unsigned>(options_.ablate->remedy);
+    if (options_.ablate != nullptr) s.ablated = options_.ablate->remedies;
     for (unsigned i = 0; i < s.instances; ++i) s.ports[i] = field_.port_of(i);
     const std::string resource = format("run-%016llx", static_cast<unsigned long long>(random_u64()));
     std::memcpy(s.resource, resource.c_str(), resource.size() + 1);
@@ -286,6 +286,8 @@ int self_test(const ChaosOptions& options) {
     one.pauses_everywhere = true;
     one.until_first_violation = true;
     one.quiet = true;
+    one.keys = 800;
+    one.reads_a_write = 64;
     const std::int64_t start = now_ns();
     const Result<ChaosReport> report = run_chaos(one);
     const double seconds = static_cast<double>(now_ns() - start) / 1e9;

@@ -26,6 +26,7 @@ struct Fault {
   std::int64_t began = 0;
   std::int64_t ends = 0;
   unsigned phase = 0;
+  std::int64_t next_step = 0;
   bool void_ = false;  ///< it could not be brought about and does not count
 };
 
