@@ -38,7 +38,7 @@ struct LinkFault {
     pass,
     blackhole,  ///< taken and dropped: the sender sees its bytes acknowledged
     stall,      ///< not taken: the sender's buffers fill up
-    delay,      ///< each piece goes on after `time`
+    delay,      ///< each piece that holds `text` (empty: each) goes on after `time`, and so does what follows it
     dribble,    ///< one byte every `time`
     truncate,   ///< `bytes` bytes go on, then both ends are closed
     flip,       ///< the lowest bit of byte number `bytes` (from 0) is turned over, once
@@ -57,7 +57,7 @@ struct LinkFault {
   static LinkFault pass() { return {}; }
   static LinkFault blackhole() { return {Kind::blackhole}; }
   static LinkFault stall() { return {Kind::stall}; }
-  static LinkFault delay(std::chrono::milliseconds t) { return {Kind::delay, t}; }
+  static LinkFault delay(std::chrono::milliseconds t, std::string text = {}) { return {Kind::delay, t, 0, std::move(text)}; }
   static LinkFault dribble(std::chrono::milliseconds t) { return {Kind::dribble, t}; }
   static LinkFault truncate(std::uint64_t after) { return {Kind::truncate, {}, after}; }
   static LinkFault flip(std::uint64_t at) { return {Kind::flip, {}, at}; }
@@ -336,7 +336,9 @@ class TcpProxy {
       case LinkFault::Kind::stall:
       case LinkFault::Kind::dribble: break;
       case LinkFault::Kind::blackhole: return;
-      case LinkFault::Kind::delay: due += fault.time; break;
+      case LinkFault::Kind::delay:
+        if (bytes.find(fault.text) != std::string::npos) due += fault.time;
+        break;
       case LinkFault::Kind::truncate:
         if (f.count < fault.bytes) break;
         bytes.resize(first < fault.bytes ? fault.bytes - first : 0);

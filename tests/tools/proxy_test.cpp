@@ -95,6 +95,23 @@ TEST(Proxy, AFlipFindsItsMarkerInEachPiece) {
   EXPECT_EQ(here.hear(6), "TCEbcb");
 }
 
+TEST(Proxy, ADelayMayMeetMarkedPiecesAlone) {
+  const Server server;
+  TcpProxy proxy(server.port);
+  const Socket one(dial(proxy.port()));
+  const Socket one_there(server.take());
+  const Socket other(dial(proxy.port()));
+  const Socket other_there(server.take());
+  proxy.set(TcpProxy::to_client, LinkFault::delay(std::chrono::milliseconds(200), "late"));
+  const auto begin = std::chrono::steady_clock::now();
+  one_there.say("late");
+  other_there.say("soon");
+  EXPECT_EQ(other.hear(4), "soon");
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(200));
+  EXPECT_EQ(one.hear(4), "late");
+  EXPECT_GE(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(200));
+}
+
 TEST(Proxy, NewConnectionsGoWhereItWasRepointed) {
   const Server first;
   const Server second;

@@ -167,6 +167,16 @@ void Field::begin_instance(Fault& fault, std::int64_t now) {
       link.set(TcpProxy::to_server, LinkFault::delay(some_ms(0.01, 0.6)));
       link.set(TcpProxy::to_client, LinkFault::delay(some_ms(0.01, 0.6)));
       break;
+    case FaultKind::late_answers: {
+      std::string padding(16, static_cast<char>('a' + random_.below(26)));
+      link.set(TcpProxy::to_client, LinkFault::delay(some_ms(0.55, 0.9), std::move(padding)).on(Only::others));
+      break;
+    }
+    case FaultKind::late_writes: {
+      std::string padding(16, static_cast<char>('a' + random_.below(26)));
+      link.set(TcpProxy::to_server, LinkFault::delay(some_ms(1.2, 2.5), std::move(padding)).on(Only::others));
+      break;
+    }
     case FaultKind::dribble:
       link.set(TcpProxy::to_server, LinkFault::dribble(std::chrono::milliseconds(1)));
       link.set(TcpProxy::to_client, LinkFault::dribble(std::chrono::milliseconds(1)));
@@ -220,6 +230,8 @@ void Field::end(Fault& fault) {
     case FaultKind::half_open: return link.restore();
     case FaultKind::links_reset:
     case FaultKind::delay:
+    case FaultKind::late_answers:
+    case FaultKind::late_writes:
     case FaultKind::dribble:
     case FaultKind::truncate:
     case FaultKind::flip: return link.heal();

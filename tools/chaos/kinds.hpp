@@ -35,6 +35,8 @@ enum class FaultKind : std::uint8_t {
   half_open,
   links_reset,
   delay,
+  late_answers,
+  late_writes,
   dribble,
   truncate,
   flip,
@@ -54,7 +56,7 @@ struct FaultInfo {
   std::string_view what;
 };
 
-inline constexpr std::array<FaultInfo, 30> faults{{
+inline constexpr std::array<FaultInfo, 32> faults{{
     {FaultKind::redis_kill_empty, "redis-kill-empty", Lane::redis, true, false, "SIGKILL, back with nothing"},
     {FaultKind::redis_kill_snapshot, "redis-kill-snapshot", Lane::redis, true, true, "SIGKILL, back from an older snapshot"},
     {FaultKind::redis_stop, "redis-stop", Lane::redis, true, false, "SIGSTOP, SIGCONT"},
@@ -80,6 +82,8 @@ inline constexpr std::array<FaultInfo, 30> faults{{
     {FaultKind::half_open, "half-open", Lane::instance, true, false, "links are silent, new ones are accepted and never answered"},
     {FaultKind::links_reset, "links-reset", Lane::instance, true, false, "RST of every link, new ones are refused"},
     {FaultKind::delay, "delay", Lane::instance, true, false, "each piece is late, by up to a budget"},
+    {FaultKind::late_answers, "late-answers", Lane::instance, true, false, "one value in 26 comes after its reader has given up"},
+    {FaultKind::late_writes, "late-writes", Lane::instance, true, false, "one put in 26 comes after its writer has given up"},
     {FaultKind::dribble, "dribble", Lane::instance, true, false, "one byte a millisecond"},
     {FaultKind::truncate, "truncate", Lane::instance, true, false, "links end in the midst of an answer"},
     {FaultKind::flip, "flip", Lane::instance, true, false, "a bit of each value read is turned over"},
