@@ -235,8 +235,8 @@ class TcpProxy {
       for (std::uint8_t d = 0; d < 2; ++d) {
         Flow& f = l.flows[d];
         constexpr std::size_t pieces_max = 64;
-        const bool reads =
-            l.server >= 0 && !f.ended && f.pending.size() < pieces_max && fault_for(l, now.faults[d]).kind != LinkFault::Kind::stall;
+        const bool reads = l.server >= 0 && !f.ended && f.pending.size() < pieces_max &&
+                           fault_for(l, now.faults[d]).kind != LinkFault::Kind::stall;
         const Time due = due_of(f, fault_for(l, now.faults[d]));
         const bool writes = due <= std::chrono::steady_clock::now();
         if (!writes) next = std::min(next, due);

@@ -29,7 +29,9 @@ struct Socket {
   ~Socket() { close(fd); }
   Socket(const Socket&) = delete;
   Socket& operator=(const Socket&) = delete;
-  void say(const std::string& text) const { ASSERT_EQ(::send(fd, text.data(), text.size(), MSG_NOSIGNAL), static_cast<ssize_t>(text.size())); }
+  void say(const std::string& text) const {
+    ASSERT_EQ(::send(fd, text.data(), text.size(), MSG_NOSIGNAL), static_cast<ssize_t>(text.size()));
+  }
   /// What comes, up to `size` bytes; shorter at the end of the link or after 5 s.
   [[nodiscard]] std::string hear(std::size_t size) const {
     std::string text(size, '\0');

@@ -74,7 +74,8 @@ TEST_F(Judge, WhileRedisLosesDataRedisIsExcusedAndL1IsNot) {
   EXPECT_EQ(verdict({.version = 3, .began = 90'000, .by_l1 = false, .losing = true}), Verdict::phantom);
 }
 
-// A crossing put whose version Redis lost may have brought an old version back. The next acknowledged one replaces whatever stands.
+// A crossing put whose version Redis lost may have brought an old version back. The next acknowledged one replaces whatever
+// stands.
 TEST_F(Judge, AnExcuseEndsWithTheNextAcknowledgedVersion) {
   commit_up_to(4);
   acknowledge(3, 10'000);

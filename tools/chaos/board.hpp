@@ -50,7 +50,8 @@ struct alignas(64) SessionSlot {
   Counter within, excused, steps_back;
   Counter staleness_max_ns;
   Counter writes, superseded, write_failures, repeated;  ///< writes: acknowledged ones
-  /// 1 + each key that is being written, 0: none. Who finds one after a kill finishes the write, as a service would from a journal.
+  /// 1 + each key that is being written, 0: none. Who finds one after a kill finishes the write, as a service would from a
+  /// journal.
   std::atomic<std::uint32_t> writing[batch_max] = {};
 };
 
@@ -109,7 +110,9 @@ class Board {
   [[nodiscard]] std::span<SessionSlot> sessions(unsigned instance) const noexcept {
     return {memory_.at<SessionSlot>(header().sessions_at) + instance * sessions_each(), sessions_each()};
   }
-  [[nodiscard]] std::size_t sessions_each() const noexcept { return settings().threads + (settings().probes != 0 ? probe_sessions : 0); }
+  [[nodiscard]] std::size_t sessions_each() const noexcept {
+    return settings().threads + (settings().probes != 0 ? probe_sessions : 0);
+  }
   [[nodiscard]] std::span<RowState> rows() const noexcept {
     return {memory_.at<RowState>(header().rows_at), std::size_t{settings().keys} + settings().probes};
   }
@@ -118,7 +121,9 @@ class Board {
             header().chunks_used};
   }
   [[nodiscard]] Stage stage() const noexcept { return static_cast<Stage>(header().stage.load(std::memory_order_acquire)); }
-  [[nodiscard]] bool running() const noexcept { return stage() == Stage::running && !header().failed.load(std::memory_order_relaxed); }
+  [[nodiscard]] bool running() const noexcept {
+    return stage() == Stage::running && !header().failed.load(std::memory_order_relaxed);
+  }
 
   static constexpr unsigned probe_readers = 8;
   static constexpr unsigned probe_sessions = probe_readers + 1;

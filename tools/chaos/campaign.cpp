@@ -27,7 +27,8 @@ void Campaign::for_met(const Fault& fault, F&& f) const {
 bool Campaign::redis_answers() const noexcept { return !lanes_[0].fault || Field::redis_answers(*lanes_[0].fault); }
 
 bool Campaign::takes(unsigned instance) const noexcept {
-  return std::none_of(lanes_.begin() + 1, lanes_.end(), [&](const LaneState& l) { return l.fault && l.fault->target == instance; });
+  return std::none_of(lanes_.begin() + 1, lanes_.end(),
+                      [&](const LaneState& l) { return l.fault && l.fault->target == instance; });
 }
 
 void Campaign::turn(std::int64_t now) {

@@ -51,18 +51,24 @@ int run(int argc, char** argv) {
   std::vector<std::string> names;
   CLI::App app{
       "tiercache under chaos: instances as processes, real Redis servers, faults, and an exact staleness checker.\n"
-      "Exit status 0: the promise held; 1: it was broken (or, with --self-test, a broken one was not noticed); 2: the run could not "
+      "Exit status 0: the promise held; 1: it was broken (or, with --self-test, a broken one was not noticed); 2: the run could "
+      "not "
       "be made."};
   CLI::Option* const minutes =
       app.add_option("--minutes", o.minutes, "How long faults are brought about (self-test: at most, for each remedy)")
           ->check(CLI::Range(0.05, 10'000.0))
           ->capture_default_str();
-  app.add_option("--seed", o.seed, "Seed of all random choices; what the kernel makes of them is not repeatable")->capture_default_str();
-  app.add_option("--instances", o.instances, "Processes, each with a store of its own")->check(CLI::Range(2, 16))->capture_default_str();
+  app.add_option("--seed", o.seed, "Seed of all random choices; what the kernel makes of them is not repeatable")
+      ->capture_default_str();
+  app.add_option("--instances", o.instances, "Processes, each with a store of its own")
+      ->check(CLI::Range(2, 16))
+      ->capture_default_str();
   app.add_option("--threads", o.threads, "Working threads an instance")->check(CLI::Range(1, 32))->capture_default_str();
   app.add_option("--keys", o.keys, "Keys, drawn by Zipf 0.99")->check(CLI::Range(100, 10'000'000))->capture_default_str();
   app.add_option("--budget-ms", o.budget_ms, "Staleness budget")->check(CLI::Range(250, 60'000))->capture_default_str();
-  app.add_option("--reads-a-write", o.reads_a_write, "Reads for each write, about")->check(CLI::Range(1, 1'000'000))->capture_default_str();
+  app.add_option("--reads-a-write", o.reads_a_write, "Reads for each write, about")
+      ->check(CLI::Range(1, 1'000'000))
+      ->capture_default_str();
   app.add_option("--faults", names, "Only these kinds of fault; all of them if none is named");
   app.add_option_function<std::string>(
       "--ablate",

@@ -22,8 +22,9 @@ double ratio(std::uint64_t part, std::uint64_t whole) noexcept {
 }
 
 std::string text(const ChaosReport::Wrong& w) {
-  std::string all = format("  key %u (%s), instance %u, session %u, by %s: version %llu, %s", w.key, w.write_kind.c_str(), w.instance,
-                           w.session, w.source.c_str(), static_cast<unsigned long long>(w.version), std::string(name(w.verdict)).c_str());
+  std::string all =
+      format("  key %u (%s), instance %u, session %u, by %s: version %llu, %s", w.key, w.write_kind.c_str(), w.instance,
+             w.session, w.source.c_str(), static_cast<unsigned long long>(w.version), std::string(name(w.verdict)).c_str());
   all += format(", %.1f ms stale when the read began, which took %.1f ms\n", w.staleness_ms, w.took_ms);
   for (const std::string& h : w.history) all += "    " + h + "\n";
   return all;
@@ -51,7 +52,8 @@ std::vector<std::string> ChaosReport::findings() const {
   if (audit_wrong != 0) found.push_back(grouped(audit_wrong) + " copies differed from their row after the quiet");
   if (audit_errors != 0) found.push_back(grouped(audit_errors) + " copies could not be looked at after the quiet");
   if (longest_recovery_ms > recovery_max_ms) {
-    found.push_back(format("an instance was not valid again %.1f s after the last fault that met it", longest_recovery_ms / 1000));
+    found.push_back(
+        format("an instance was not valid again %.1f s after the last fault that met it", longest_recovery_ms / 1000));
   }
   return found;
 }
@@ -61,18 +63,23 @@ std::string ChaosReport::table() const {
   t.group("Work", "what the instances did");
   t.line("instances", std::to_string(instances), format("processes of %u threads, %s keys", threads, grouped(keys).c_str()));
   t.line("run time", format("%.1f s", seconds), "seed " + std::to_string(seed));
-  t.line("reads checked", grouped(reads), seconds > 0 ? grouped(static_cast<std::uint64_t>(static_cast<double>(reads) / seconds)) + " a second" : "");
+  t.line("reads checked", grouped(reads),
+         seconds > 0 ? grouped(static_cast<std::uint64_t>(static_cast<double>(reads) / seconds)) + " a second" : "");
   t.line("answered by L1", percent(ratio(by_l1, reads)), grouped(by_l2) + " by Redis, " + grouped(by_loader) + " by a load");
   t.line("not answered", grouped(unanswered), "absent without a loader, or an error: nobody was told anything untrue");
-  t.line("writes acknowledged", grouped(writes), grouped(superseded) + " superseded, " + grouped(repeated) + " times one was repeated");
+  t.line("writes acknowledged", grouped(writes),
+         grouped(superseded) + " superseded, " + grouped(repeated) + " times one was repeated");
 
-  t.group("Promise", format("no read returns a value whose successor was acknowledged more than %.0f ms before it began", budget_ms));
+  t.group("Promise",
+          format("no read returns a value whose successor was acknowledged more than %.0f ms before it began", budget_ms));
   t.line("violations", grouped(violations), "must be 0");
   t.line("stale within the budget", grouped(within), format("at most %.1f ms", max_staleness_ms));
-  t.line("excused", grouped(excused), "not by L1, while Redis had two masters or had lost data; crossing puts whose version Redis lost");
+  t.line("excused", grouped(excused),
+         "not by L1, while Redis had two masters or had lost data; crossing puts whose version Redis lost");
   t.line("steps back", grouped(steps_back), "a session was given an older version than before, within the above");
-  t.line("copies compared after the quiet", grouped(audited), format("%s wrong, %s unreadable; L1 and Redis against the rows",
-                                                                     grouped(audit_wrong).c_str(), grouped(audit_errors).c_str()));
+  t.line("copies compared after the quiet", grouped(audited),
+         format("%s wrong, %s unreadable; L1 and Redis against the rows", grouped(audit_wrong).c_str(),
+                grouped(audit_errors).c_str()));
 
   t.group("Faults", "how often each was brought about, and how long L1 took to be valid again");
   t.raw(format("  %-24s %7s %10s %10s %10s   %s\n", "", "count", "p50 ms", "p99 ms", "max ms", "what"));
@@ -134,9 +141,16 @@ std::string ChaosReport::json() const {
   }
   j["wrong"] = Json::array();
   for (const Wrong& w : wrong) {
-    j["wrong"].push_back({{"verdict", name(w.verdict)}, {"source", w.source}, {"instance", w.instance}, {"session", w.session},
-                          {"key", w.key}, {"write", w.write_kind}, {"version", w.version}, {"staleness_ms", w.staleness_ms},
-                          {"took_ms", w.took_ms}, {"history", w.history}});
+    j["wrong"].push_back({{"verdict", name(w.verdict)},
+                          {"source", w.source},
+                          {"instance", w.instance},
+                          {"session", w.session},
+                          {"key", w.key},
+                          {"write", w.write_kind},
+                          {"version", w.version},
+                          {"staleness_ms", w.staleness_ms},
+                          {"took_ms", w.took_ms},
+                          {"history", w.history}});
   }
   j["passed"] = findings().empty();
   return j.dump(2) + "\n";

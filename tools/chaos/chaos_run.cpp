@@ -128,8 +128,9 @@ class Run {
   void await(Stage stage, int seconds) {
     const auto done = [&] {
       const auto blocks = board_.instances();
-      return std::all_of(blocks.begin(), blocks.end(),
-                         [&](const InstanceBlock& b) { return b.done.load(std::memory_order_acquire) > static_cast<std::uint32_t>(stage); });
+      return std::all_of(blocks.begin(), blocks.end(), [&](const InstanceBlock& b) {
+        return b.done.load(std::memory_order_acquire) > static_cast<std::uint32_t>(stage);
+      });
     };
     for (const std::int64_t end = now_ns() + seconds * ns_per_s; !done(); sleep_ns(2 * ns_per_ms)) {
       look_around();
@@ -169,8 +170,16 @@ class Run {
   [[nodiscard]] ChaosReport::Wrong describe(const Violation& v) const {
     static constexpr const char* sources[] = {"nobody", "L1", "Redis", "a load"};
     static constexpr const char* kinds[] = {"erased", "put with a version", "put"};
-    ChaosReport::Wrong w{v.verdict, sources[v.source % 4], v.instance, v.session, v.key, v.version, static_cast<double>(v.staleness) / 1e6,
-                         static_cast<double>(v.seen_ns - v.began) / 1e6, kinds[static_cast<std::size_t>(write_kind_of(v.key))], {}};
+    ChaosReport::Wrong w{v.verdict,
+                         sources[v.source % 4],
+                         v.instance,
+                         v.session,
+                         v.key,
+                         v.version,
+                         static_cast<double>(v.staleness) / 1e6,
+                         static_cast<double>(v.seen_ns - v.began) / 1e6,
+                         kinds[static_cast<std::size_t>(write_kind_of(v.key))],
+                         {}};
     const RowState& row = board_.rows()[v.key];
     const std::uint32_t acked = row.checker.acked.load(std::memory_order_acquire);
     w.history.push_back(format("acknowledged up to %u, committed up to %u, excused up to %u, own %u", acked, row.committed(),
@@ -179,14 +188,16 @@ class Run {
     const auto first = static_cast<std::uint32_t>(std::min<std::uint64_t>(v.version + 1, acked));
     for (std::uint32_t version = std::max(2U, first); version <= acked && version < first + 6; ++version) {
       const std::int64_t at = late - board_.acks().staleness(row.checker, version - 1, late);
-      w.history.push_back(format("version %u acknowledged %.1f ms before the read began", version, static_cast<double>(v.began - at) / 1e6));
+      w.history.push_back(
+          format("version %u acknowledged %.1f ms before the read began", version, static_cast<double>(v.began - at) / 1e6));
     }
     for (const Campaign::Entry& e : campaign_->log()) {
       if (e.ended != 0 && e.ended < v.began - 6 * board_.settings().budget_ns) continue;
       const std::string end = e.ended == 0 ? "still on" : format("%.0f ms", static_cast<double>(e.ended - v.began) / 1e6);
       const bool one = info(e.kind).lane == Lane::instance;
       w.history.push_back(format("%s%s: from %.0f ms to %s", std::string(info(e.kind).name).c_str(),
-                                 one ? format(" of instance %u", e.target).c_str() : "", static_cast<double>(e.began - v.began) / 1e6, end.c_str()));
+                                 one ? format(" of instance %u", e.target).c_str() : "",
+                                 static_cast<double>(e.began - v.began) / 1e6, end.c_str()));
     }
     return w;
   }
@@ -196,7 +207,8 @@ class Run {
     const Totals now = sum(board_);
     std::printf("%5.0f s  %12s reads (%.1f %% by L1)  %9s writes  %5llu faults  %llu violations  excused %llu  [%s]\n",
                 static_cast<double>(now_ns() - start) / 1e9, demo::grouped(now.reads - last_.reads).c_str(),
-                100.0 * static_cast<double>(now.by_l1 - last_.by_l1) / static_cast<double>(std::max<std::uint64_t>(1, now.reads - last_.reads)),
+                100.0 * static_cast<double>(now.by_l1 - last_.by_l1) /
+                    static_cast<double>(std::max<std::uint64_t>(1, now.reads - last_.reads)),
                 demo::grouped(now.writes - last_.writes).c_str(), static_cast<unsigned long long>(campaign_->total()),
                 static_cast<unsigned long long>(board_.header().violations.load()), static_cast<unsigned long long>(now.excused),
                 campaign_->text().c_str());
@@ -296,10 +308,12 @@ int self_test(const ChaosOptions& options) {
       return 2;
     }
     const bool caught = !report->findings().empty();
-    const std::string what = !report->wrong.empty() ? std::string(name(report->wrong[0].verdict)) + ", by " + report->wrong[0].source
-                             : caught               ? report->findings()[0]
-                                                    : "nothing was found";
-    std::printf("%s  without %-18s %6.1f s  %s\n", caught ? "caught" : "MISSED", std::string(a.name).c_str(), seconds, what.c_str());
+    const std::string what = !report->wrong.empty()
+                                 ? std::string(name(report->wrong[0].verdict)) + ", by " + report->wrong[0].source
+                             : caught ? report->findings()[0]
+                                      : "nothing was found";
+    std::printf("%s  without %-18s %6.1f s  %s\n", caught ? "caught" : "MISSED", std::string(a.name).c_str(), seconds,
+                what.c_str());
     std::fflush(stdout);
     missed += caught ? 0 : 1;
   }

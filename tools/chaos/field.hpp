@@ -93,7 +93,7 @@ class Field {
   const Board* board_ = nullptr;
   bool losing_ = false;
   std::uint64_t overflows_before_ = 0;
-  Context unanswered_;  // of send_only
+  Context unanswered_;       // of send_only
   demo::Children children_;  // last: the instances end before what they use
 };
 

@@ -163,7 +163,8 @@ class Instance {
     const auto rest = static_cast<std::uint64_t>(3 * settings_.budget_ns);
     for (std::uint32_t p = 0; p < settings_.probes; ++p) {
       const std::uint32_t key = settings_.keys + p;
-      const bool mine = write_kind_of(key) == WriteKind::versioned ? (p / 4 + index_) % 2 == 0 : p / 4 % settings_.instances == index_;
+      const bool mine =
+          write_kind_of(key) == WriteKind::versioned ? (p / 4 + index_) % 2 == 0 : p / 4 % settings_.instances == index_;
       if (mine) plans.push_back({key, now_ns() + static_cast<std::int64_t>(random.below(rest)), 3});
     }
     while (board_.running() && !plans.empty()) {

@@ -38,11 +38,12 @@ inline constexpr std::array ablations{
     Ablation{"read-order", without(Remedy::read_order), link_faults},
     Ablation{"atomic-write", without(Remedy::atomic_write), no_faults},
     Ablation{"flight-detach", without(Remedy::flight_detach), no_faults},
-    // A reply that reached another caller is most often of another key: the envelope's check, which stands behind this remedy, makes
-    // a miss of it. So it goes too; this fault gives it nothing else to find.
+    // A reply that reached another caller is most often of another key: the envelope's check, which stands behind this remedy,
+    // makes a miss of it. So it goes too; this fault gives it nothing else to find.
     Ablation{"reply-close", without(Remedy::reply_close, Remedy::envelope_check), FaultSet::of(FaultKind::late_answers)},
     Ablation{"epoch-distrust", without(Remedy::epoch_distrust), FaultSet::of(FaultKind::redis_kill_snapshot)},
-    Ablation{"server-distrust", without(Remedy::server_distrust), FaultSet::of(FaultKind::redis_kill_snapshot, FaultKind::reader_stopped)},
+    Ablation{"server-distrust", without(Remedy::server_distrust),
+             FaultSet::of(FaultKind::redis_kill_snapshot, FaultKind::reader_stopped)},
     Ablation{"clock-on-read", without(Remedy::clock_on_read), FaultSet::of(FaultKind::reader_stopped, FaultKind::instance_stop)},
     Ablation{"envelope-check", without(Remedy::envelope_check), FaultSet::of(FaultKind::flip, FaultKind::foreign_value)},
     Ablation{"version-check", without(Remedy::version_check), FaultSet::of(FaultKind::instance_stop, FaultKind::delay)},

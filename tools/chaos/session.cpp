@@ -182,7 +182,8 @@ void Session::announce() {
 void Session::acknowledge(const Writing& w) {
   RowState& row = rows_[w.key];
   // Between the commit and the answer Redis may have lost the newer version that this put should have met.
-  if (write_kind_of(w.key) == WriteKind::versioned && (losses_before_ % 2 != 0 || losses() != losses_before_)) raise(row.excused, row.committed());
+  if (write_kind_of(w.key) == WriteKind::versioned && (losses_before_ % 2 != 0 || losses() != losses_before_))
+    raise(row.excused, row.committed());
   raise(shop_.answered[w.key], w.version);
   if (!acks_.record(row.checker, w.version, now_ns())) fail_run(board_, "the table of acknowledgements is full");
   slot_.writes.add();

@@ -64,7 +64,7 @@ class Session {
   const demo::AckLog acks_;
   const std::span<RowState> rows_;
   std::vector<std::uint32_t> seen_;  ///< the highest version of each key that this incarnation was given
-  std::vector<Writing> writing_;   // one of any kind, or several that are erased
+  std::vector<Writing> writing_;     // one of any kind, or several that are erased
   std::uint32_t losses_before_ = 0;  // before the commit
   bool tried_ = false;               // a put may have been sent, answered or not
   std::int64_t next_try_ = 0;

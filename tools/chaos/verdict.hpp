@@ -28,11 +28,11 @@ struct alignas(32) RowState {
 
 enum class Verdict : std::uint8_t {
   fresh,
-  within,       ///< stale, but not by more than the budget
-  excused,      ///< stale by more, through a loss that the promise leaves out
-  beyond,       ///< stale by more than the budget
-  phantom,      ///< a version that was never committed
-  unread_write, ///< older than a write that this instance had been answered
+  within,        ///< stale, but not by more than the budget
+  excused,       ///< stale by more, through a loss that the promise leaves out
+  beyond,        ///< stale by more than the budget
+  phantom,       ///< a version that was never committed
+  unread_write,  ///< older than a write that this instance had been answered
 };
 
 [[nodiscard]] constexpr bool is_violation(Verdict v) noexcept { return v >= Verdict::beyond; }
@@ -57,8 +57,8 @@ struct Reading {
   bool losing = false;  ///< Redis itself may have been two, or gone back, at some time since the read began: see judge()
 };
 
-/// The promise is L1's: a value that L1 did not answer is excused while Redis is at odds with itself (two masters, or one that lost
-/// acknowledged writes and whose instances have not all noticed). A hit never is.
+/// The promise is L1's: a value that L1 did not answer is excused while Redis is at odds with itself (two masters, or one that
+/// lost acknowledged writes and whose instances have not all noticed). A hit never is.
 [[nodiscard]] inline Verdict judge(const RowState& row, const demo::AckLog& acks, std::int64_t budget, const Reading& r,
                                    std::int64_t& staleness) noexcept {
   staleness = 0;
