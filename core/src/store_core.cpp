@@ -137,6 +137,12 @@ void StoreCore::on_coherent(ShardId shard, SteadyTime until) noexcept {
 
 void StoreCore::on_epoch(ShardId shard, std::uint64_t epoch) noexcept { coherence.set_epoch(shard, epoch); }
 
+void StoreCore::on_server(std::uint64_t server) noexcept {
+  if (bus_server.load(std::memory_order_relaxed) == server) return;
+  for (std::uint32_t shard = 0; shard < coherence.count(); ++shard) coherence.set_epoch(static_cast<ShardId>(shard), 0);
+  bus_server.store(server, std::memory_order_release);  // (4) pairs with open_value: who sees the server sees no elder epoch
+}
+
 ViewState* StoreCore::find_view(std::string_view name) noexcept {
   for (std::size_t i = local_hash(name, 0), n = 0; n < by_slot_.size(); ++i, ++n) {
     ViewState* view = by_slot_[i % by_slot_.size()].load(std::memory_order_acquire);  // (2) pairs with (1)

@@ -100,6 +100,7 @@ class StoreCore final : public BusSink {
   void on_coherent(ShardId shard, SteadyTime until) noexcept override;
   void on_wake(ShardId shard, std::string_view key) noexcept override;
   void on_epoch(ShardId shard, std::uint64_t epoch) noexcept override;
+  void on_server(std::uint64_t server) noexcept override;
 
   [[nodiscard]] ViewState* find_view(std::string_view name) noexcept;
   Result<ViewState*> open_view(std::string_view name, const ViewOptions& options, const ValueOps& ops);
@@ -122,6 +123,7 @@ class StoreCore final : public BusSink {
   const KeySpace keys;
   const std::uint64_t origin;
   Coherence coherence;
+  std::atomic<std::uint64_t> bus_server{0};  ///< whose epochs the coherence knows
   std::unique_ptr<l1::Table> table;
   std::unique_ptr<RemotePort> remote;  ///< null: L1 only
   std::unique_ptr<BusPort> bus;        ///< null: none

@@ -33,6 +33,10 @@ Opened open_value(StoreCore& core, ViewState& view, const PhysicalKey& key, cons
   }
   if (verdict == Verdict::good) {
     if (core.config.distrust_other_epochs && !lab::ablated(lab::Remedy::epoch_distrust)) {
+      // Calls may reach a restarted server, or a promoted replica, before the bus does, and L1 may still be valid then. Until
+      // the bus hears from that very server the epoch known here says nothing about what it holds.
+      const bool heard = bytes.server == core.bus_server.load(std::memory_order_acquire);  // (1) pairs with (4) of store_core.cpp
+      if (!heard && !lab::ablated(lab::Remedy::server_distrust)) return Opened::foreign;
       const std::uint64_t epoch = core.coherence.epoch(key.shard);
       // Not known yet: nothing says that the value is old, nothing that it is not. It is left alone, and not believed.
       if (epoch == 0) return Opened::foreign;

@@ -68,6 +68,7 @@ class LoggingSink final : public BusSink {
   void on_wake(ShardId shard, std::string_view key) noexcept override { sink_.on_wake(shard, key); }
   void on_coherent(ShardId shard, SteadyTime until) noexcept override { sink_.on_coherent(shard, until); }
   void on_epoch(ShardId shard, std::uint64_t epoch) noexcept override { sink_.on_epoch(shard, epoch); }
+  void on_server(std::uint64_t server) noexcept override { sink_.on_server(server); }
 
  private:
   struct Once : OncePer {
@@ -284,6 +285,7 @@ class Subscriber {
     if (shard == shard_of_.end()) return false;
     if (parts[0].text == "subscribe") {
       machine_.subscribed(shard->second, now());
+      sink_.on_server(connection_->server());  // after the gap, and before anything of this server is heard
       if (machine_.counters().subscribed.load(std::memory_order_relaxed)) beat_.hurry();
       return true;
     }

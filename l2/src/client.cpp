@@ -96,6 +96,9 @@ class Client final : public RemotePort {
       const auto done = operations_.run(request, *prepared, x, reply);
       // These say that every reply was read: refusals, and a clear that one of them ended.
       const auto is = [&](Errc code) { return done.error().code == code; };
+      for (auto& value : reply.values) {
+        if (value) value->server = (*loan)->server();
+      }
       if (done || is(Errc::refused) || is(Errc::superseded) || is(Errc::outcome_unknown)) {
         loan->done();
         if (done) return std::nullopt;

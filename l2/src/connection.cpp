@@ -6,6 +6,7 @@
 
 #include <tiercache/base/lab.hpp>
 
+#include <algorithm>
 #include <charconv>
 #include <utility>
 
@@ -199,6 +200,13 @@ bool Connection::broken() const noexcept { return impl_->broken; }
 bool Connection::quiet() const noexcept { return impl_->socket.quiet(); }
 int Connection::fd() const noexcept { return impl_->socket.fd(); }
 const std::string& Connection::run_id() const noexcept { return impl_->run_id; }
+std::uint64_t Connection::server() const noexcept {
+  constexpr std::size_t digits = 16;
+  std::uint64_t number = 0;
+  const std::string& id = impl_->run_id;
+  std::from_chars(id.data(), id.data() + std::min(id.size(), digits), number, 16);
+  return number;
+}
 const std::string& Connection::client_id() const noexcept { return impl_->client_id; }
 const std::string& Connection::role() const noexcept { return impl_->role; }
 const std::string& Connection::peer() const noexcept { return impl_->peer; }

@@ -113,5 +113,31 @@ TEST_P(OlderSnapshot, Row29) {
 }
 INSTANTIATE_TEST_SUITE_P(Races, OlderSnapshot, ::testing::Bool(), race_name);
 
+// The same, but calls reach the restarted Redis before the bus has noticed anything: L1 is still valid, and the epoch that the
+// snapshot's values bear is the one last heard of.
+class OlderSnapshotBeforeTheBus : public Race {};
+TEST_P(OlderSnapshotBeforeTheBus, Row29) {
+  const Ablated ablated(lab::Remedy::server_distrust, !remedy());
+  Config config = instance_config(server.url());
+  config.distrust_other_epochs = true;
+  Instance a(config);
+  a.wait_coherent();
+  ASSERT_TRUE(a.view.put("k", 1).ok());
+  ASSERT_EQ(server.command({"SAVE"}), "OK");
+  ASSERT_TRUE(a.view.put("k", 2).ok());
+  const std::uint64_t connects = a.store().stats().l2.connects;
+  lab::bus_reader_stopped = true;
+  server.restart(RedisServer::Data::rdb);
+  ASSERT_TRUE(eventually([&] {
+    static_cast<void>(a.view.exists("other"));  // finds out that the old connections are dead
+    return a.store().stats().l2.connects > connects && a.store().health().l2_available;
+  }));
+  const auto h = a.view.get_or_load("k", [] { return 2; });
+  lab::bus_reader_stopped = false;
+  ASSERT_TRUE(h);
+  EXPECT_EQ(*h, remedy() ? 2 : 1);
+}
+INSTANTIATE_TEST_SUITE_P(Races, OlderSnapshotBeforeTheBus, ::testing::Bool(), race_name);
+
 }  // namespace
 }  // namespace tiercache::testing

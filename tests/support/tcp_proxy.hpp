@@ -26,6 +26,7 @@
 #include <mutex>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <type_traits>
 #include <vector>
@@ -38,29 +39,35 @@ struct LinkFault {
     pass,
     blackhole,  ///< taken and dropped: the sender sees its bytes acknowledged
     stall,      ///< not taken: the sender's buffers fill up
-    delay,      ///< each piece goes on after `time`
+    delay,      ///< each piece that holds `text` (empty: each) goes on after `time`, and so does what follows it
     dribble,    ///< one byte every `time`
     truncate,   ///< `bytes` bytes go on, then both ends are closed
     flip,       ///< the lowest bit of byte number `bytes` (from 0) is turned over, once
     inject,     ///< `text` goes on in the place of the next piece of any connection, once; then pass
     filter,     ///< what a function of the connection's own makes of each piece goes on
+    flip_in,    ///< in each piece that holds `text`, the lowest bit of byte number `bytes` behind its begin is turned over
   };
+  /// Which connections it meets: a subscriber is one over which SUBSCRIBE was sent.
+  enum class Only : std::uint8_t { all, subscribers, others };
   Kind kind = Kind::pass;
   std::chrono::milliseconds time{0};
   std::uint64_t bytes = 0;
   std::string text{};
   using Filter = std::function<std::string(std::string)>;
   std::function<Filter()> make_filter{};  ///< called once a connection, on the proxy's thread, as is what it returns
+  Only only = Only::all;
 
+  [[nodiscard]] LinkFault on(Only which) && { return only = which, std::move(*this); }
   static LinkFault pass() { return {}; }
   static LinkFault blackhole() { return {Kind::blackhole}; }
   static LinkFault stall() { return {Kind::stall}; }
-  static LinkFault delay(std::chrono::milliseconds t) { return {Kind::delay, t}; }
+  static LinkFault delay(std::chrono::milliseconds t, std::string text = {}) { return {Kind::delay, t, 0, std::move(text)}; }
   static LinkFault dribble(std::chrono::milliseconds t) { return {Kind::dribble, t}; }
   static LinkFault truncate(std::uint64_t after) { return {Kind::truncate, {}, after}; }
   static LinkFault flip(std::uint64_t at) { return {Kind::flip, {}, at}; }
   static LinkFault inject(std::string text) { return {Kind::inject, {}, 0, std::move(text)}; }
   static LinkFault filter(std::function<Filter()> make) { return {Kind::filter, {}, 0, {}, std::move(make)}; }
+  static LinkFault flip_in(std::string text, std::uint64_t at) { return {Kind::flip_in, {}, at, std::move(text)}; }
 };
 
 /// Listens on a free port of 127.0.0.1 and forwards to `target`, on one thread of its own. All members are thread-safe. A
@@ -74,7 +81,8 @@ class TcpProxy {
     refuse,     ///< new connections are closed at once
   };
 
-  explicit TcpProxy(std::uint16_t target) : target_(target) {
+  explicit TcpProxy(std::uint16_t target) {
+    wanted_.target = target;
     listener_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     wake_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     sockaddr_in address = loopback(0);
@@ -109,15 +117,21 @@ class TcpProxy {
   void cut() {
     apply([this] { ++wanted_.cuts; });
   }
+  /// Connections from now on go to this port.
+  void retarget(std::uint16_t target) {
+    apply([&] { wanted_.target = target; });
+  }
+  /// Everything passes again, and what was open is reset: of a connection that lost bytes nothing may pass any more, as TCP would
+  /// not let it.
+  void restore() {
+    apply([this] {
+      clear_faults();
+      ++wanted_.cuts;
+    });
+  }
   /// Everything passes again; open connections stay.
   void heal() {
-    apply([this] {
-      for (Direction d : {to_server, to_client}) {
-        wanted_.faults[d] = {};
-        ++wanted_.serial[d];
-      }
-      wanted_.accept = Accept::forward;
-    });
+    apply([this] { clear_faults(); });
   }
   [[nodiscard]] std::size_t connections() const {
     return locked([this] { return open_; });
@@ -136,6 +150,7 @@ class TcpProxy {
     std::array<LinkFault, 2> faults{};
     std::array<std::uint64_t, 2> serial{};
     Accept accept = Accept::forward;
+    std::uint16_t target = 0;
     std::uint64_t cuts = 0;
     bool ending = false;
     std::uint64_t version = 0;
@@ -158,8 +173,14 @@ class TcpProxy {
     int client = -1;
     int server = -1;  // -1: half open
     std::array<Flow, 2> flows{};
+    bool subscriber = false;
     bool dead = false;
   };
+  static const LinkFault& fault_for(const Link& l, const LinkFault& fault) {
+    static const LinkFault none;
+    const bool meets = fault.only == LinkFault::Only::all || l.subscriber == (fault.only == LinkFault::Only::subscribers);
+    return meets ? fault : none;
+  }
 
   static sockaddr_in loopback(std::uint16_t port) {
     sockaddr_in a{};
@@ -180,6 +201,14 @@ class TcpProxy {
     const std::uint64_t version = ++wanted_.version;
     eventfd_write(wake_, 1);
     adopted_changed_.wait(lock, [&] { return adopted_ >= version; });
+  }
+
+  void clear_faults() {
+    for (Direction d : {to_server, to_client}) {
+      wanted_.faults[d] = {};
+      ++wanted_.serial[d];
+    }
+    wanted_.accept = Accept::forward;
   }
 
   void run() {
@@ -212,9 +241,9 @@ class TcpProxy {
       for (std::uint8_t d = 0; d < 2; ++d) {
         Flow& f = l.flows[d];
         constexpr std::size_t pieces_max = 64;
-        const bool reads =
-            l.server >= 0 && !f.ended && f.pending.size() < pieces_max && now.faults[d].kind != LinkFault::Kind::stall;
-        const Time due = due_of(f, now.faults[d]);
+        const bool reads = l.server >= 0 && !f.ended && f.pending.size() < pieces_max &&
+                           fault_for(l, now.faults[d]).kind != LinkFault::Kind::stall;
+        const Time due = due_of(f, fault_for(l, now.faults[d]));
         const bool writes = due <= std::chrono::steady_clock::now();
         if (!writes) next = std::min(next, due);
         polls.push_back({reads ? f.from : -1, POLLIN, 0});
@@ -237,14 +266,15 @@ class TcpProxy {
     for (Link& l : links_) {
       for (std::uint8_t d = 0; d < 2; ++d, at += 2) {
         if (!l.dead && polls[at].revents != 0) take(l, d, now);
-        if (!l.dead && due_of(l.flows[d], now.faults[d]) <= std::chrono::steady_clock::now()) give(l, d, now.faults[d]);
+        const LinkFault& fault = fault_for(l, now.faults[d]);
+        if (!l.dead && due_of(l.flows[d], fault) <= std::chrono::steady_clock::now()) give(l, d, fault);
       }
     }
     for (Link& l : links_) {
       if (l.dead) close_link(l, false);
     }
     links_.remove_if([](const Link& l) { return l.dead; });
-    if (polls[1].revents != 0) take_new(now.accept);
+    if (polls[1].revents != 0) take_new(now);
   }
 
   static Time due_of(const Flow& f, const LinkFault& fault) {
@@ -252,7 +282,8 @@ class TcpProxy {
     return fault.kind == LinkFault::Kind::dribble ? std::max(f.next_byte, f.pending.front().due) : f.pending.front().due;
   }
 
-  void take_new(Accept mode) {
+  void take_new(const Settings& now) {
+    const Accept mode = now.accept;
     const int client = accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (client < 0) return;
     Link l;
@@ -263,7 +294,7 @@ class TcpProxy {
     if (mode == Accept::forward) {
       l.server = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
       setsockopt(l.server, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-      const sockaddr_in a = loopback(target_);
+      const sockaddr_in a = loopback(now.target);
       if (connect(l.server, reinterpret_cast<const sockaddr*>(&a), sizeof a) != 0 && errno != EINPROGRESS)
         return close_link(l, true);
       l.flows[to_server] = Flow{l.client, l.server};
@@ -273,6 +304,10 @@ class TcpProxy {
     const std::lock_guard lock(mutex_);
     ++accepted_;
     open_ = links_.size();
+  }
+
+  static bool bytes_hold(const char* bytes, ssize_t n, std::string_view what) {
+    return std::string_view(bytes, static_cast<std::size_t>(n)).find(what) != std::string_view::npos;
   }
 
   void take(Link& l, std::uint8_t d, const Settings& now) {
@@ -292,7 +327,8 @@ class TcpProxy {
       const std::lock_guard lock(mutex_);
       taken_[d] += static_cast<std::uint64_t>(n);
     }
-    const LinkFault& fault = now.faults[d];
+    if (d == to_server && !l.subscriber && bytes_hold(buffer, n, "SUBSCRIBE")) l.subscriber = true;
+    const LinkFault& fault = fault_for(l, now.faults[d]);
     if (f.serial != now.serial[d]) {
       f.serial = now.serial[d];
       f.count = 0;
@@ -307,7 +343,9 @@ class TcpProxy {
       case LinkFault::Kind::stall:
       case LinkFault::Kind::dribble: break;
       case LinkFault::Kind::blackhole: return;
-      case LinkFault::Kind::delay: due += fault.time; break;
+      case LinkFault::Kind::delay:
+        if (bytes.find(fault.text) != std::string::npos) due += fault.time;
+        break;
       case LinkFault::Kind::truncate:
         if (f.count < fault.bytes) break;
         bytes.resize(first < fault.bytes ? fault.bytes - first : 0);
@@ -321,6 +359,10 @@ class TcpProxy {
       case LinkFault::Kind::inject:
         if (injected_[d] != now.serial[d]) bytes = fault.text;
         injected_[d] = now.serial[d];
+        break;
+      case LinkFault::Kind::flip_in:
+        if (const std::size_t at = bytes.find(fault.text); at != std::string::npos && at + fault.bytes < bytes.size())
+          bytes[at + fault.bytes] ^= 1;
         break;
     }
     if (!bytes.empty()) f.pending.push_back({due, std::move(bytes)});
@@ -351,7 +393,6 @@ class TcpProxy {
     }
   }
 
-  const std::uint16_t target_;
   std::uint16_t port_ = 0;
   int listener_ = -1;
   int wake_ = -1;

@@ -19,7 +19,7 @@ namespace tiercache::demo {
 
 Result<void> Children::start(unsigned index, int shared_fd) {
   // Everything that allocates comes before the fork: after it only async-signal-safe calls are allowed.
-  std::array<std::string, 4> words{"tiercache_demo", "--instance", std::to_string(shared_fd), std::to_string(index)};
+  std::array<std::string, 4> words{"instance", "--instance", std::to_string(shared_fd), std::to_string(index)};
   std::array<char*, 5> argv{words[0].data(), words[1].data(), words[2].data(), words[3].data(), nullptr};
   const pid_t parent = getpid();
   const pid_t pid = fork();
@@ -33,6 +33,36 @@ Result<void> Children::start(unsigned index, int shared_fd) {
   }
   children_.push_back({index, pid});
   return {};
+}
+
+pid_t Children::pid_of(unsigned index) const noexcept {
+  for (const Child& c : children_) {
+    if (c.index == index && c.pid >= 0) return c.pid;
+  }
+  return -1;
+}
+
+void Children::kill9(unsigned index) {
+  for (Child& c : children_) {
+    if (c.index != index || c.pid < 0) continue;
+    kill(c.pid, SIGKILL);
+    while (waitpid(c.pid, nullptr, 0) < 0 && errno == EINTR) {
+    }
+    c.pid = -1;
+  }
+  std::erase_if(children_, [](const Child& c) { return c.pid < 0; });
+}
+
+void Children::pause(unsigned index) {
+  const pid_t pid = pid_of(index);
+  if (pid < 0 || kill(pid, SIGSTOP) != 0) return;
+  siginfo_t info;  // WNOWAIT: should it have died instead, ended_early() is to find that
+  while (waitid(P_PID, static_cast<id_t>(pid), &info, WSTOPPED | WEXITED | WNOWAIT) < 0 && errno == EINTR) {
+  }
+}
+
+void Children::resume(unsigned index) {
+  if (const pid_t pid = pid_of(index); pid >= 0) kill(pid, SIGCONT);
 }
 
 std::optional<std::string> Children::ended_early() {

@@ -25,6 +25,11 @@ class Children {
 
   /// Runs this program again as instance `index` ("--instance FD INDEX").
   [[nodiscard]] Result<void> start(unsigned index, int shared_fd);
+  /// Kills it with SIGKILL and reaps it; it may be started again. No effect where it does not run.
+  void kill9(unsigned index);
+  /// SIGSTOP: returns when every thread of it stands still; SIGCONT, likewise.
+  void pause(unsigned index);
+  void resume(unsigned index);
   /// How an instance ended, if one did that was not told to.
   [[nodiscard]] std::optional<std::string> ended_early();
   /// Waits until all have ended by themselves; false: not within the time.
@@ -35,6 +40,8 @@ class Children {
     unsigned index = 0;
     pid_t pid = -1;  ///< -1: reaped
   };
+  [[nodiscard]] pid_t pid_of(unsigned index) const noexcept;  ///< -1: does not run
+
   std::vector<Child> children_;
 };
 

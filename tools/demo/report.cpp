@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "report.hpp"
 
+#include "table.hpp"
+
 #include <nlohmann/json.hpp>
 
 #include <array>
@@ -14,31 +16,6 @@ namespace {
 double ratio(std::uint64_t part, std::uint64_t whole) noexcept {
   return whole == 0 ? 0 : static_cast<double>(part) / static_cast<double>(whole);
 }
-
-std::string percent(double share) { return format("%.1f %%", 100 * share); }
-
-std::string span_us(double us) {
-  if (us < 10) return format("%.2f us", us);
-  if (us < 1000) return format("%.0f us", us);
-  return format("%.1f ms", us / 1000);
-}
-
-/// A group of lines under a sentence that says what they mean.
-class Table {
- public:
-  void group(const char* title, const std::string& meaning) { text_ += format("\n%s: %s\n", title, meaning.c_str()); }
-  void line(const char* name, const std::string& value, const std::string& note = {}) {
-    text_ += format("  %-34s %16s%s%s\n", name, value.c_str(), note.empty() ? "" : "   ", note.c_str());
-  }
-  void latencies(const char* name, const Report::Quantiles& q) {
-    text_ += format("  %-34s %16s %12s %12s\n", name, span_us(q.p50).c_str(), span_us(q.p99).c_str(), span_us(q.p999).c_str());
-  }
-  void raw(const std::string& text) { text_ += text; }
-  [[nodiscard]] std::string text() const { return text_; }
-
- private:
-  std::string text_;
-};
 
 }  // namespace
 

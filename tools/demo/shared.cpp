@@ -1,15 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "shared.hpp"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <memory>
 #include <new>
-#include <string>
 #include <utility>
 
 namespace tiercache::demo {
@@ -18,50 +12,27 @@ namespace {
 // 4 million chunks are 512 MB of address space: the writes of hours. Only what is used takes memory.
 constexpr std::uint64_t chunk_count = 1U << 22;
 
-Error failed(const char* what) { return {Errc::internal, std::string("shared memory: ") + what + ": " + std::strerror(errno)}; }
-
-Result<std::byte*> map(int fd, std::uint64_t bytes) {
-  void* const base = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
-  if (base == MAP_FAILED) return failed("mmap");
-  return static_cast<std::byte*>(base);
-}
-
 }  // namespace
 
 Result<SharedBlock> SharedBlock::create(const Settings& settings, const std::function<std::uint32_t(std::uint32_t)>& size_of,
                                         std::span<const std::uint32_t> requests) {
-  std::uint64_t end = 0;
-  const auto place = [&end](std::uint64_t bytes) {
-    const std::uint64_t at = end;
-    end = (end + bytes + 63) / 64 * 64;
-    return at;
-  };
+  Places places;
   const std::uint64_t keys = std::uint64_t{settings.keys} + settings.probes;
   const std::uint64_t slots = settings.threads + (settings.probes != 0 ? probe_readers + 1 : 0);
-  place(sizeof(SharedHeader));
-  const std::uint64_t instances_at = place(settings.instances * sizeof(InstanceBlock));
-  const std::uint64_t slots_at = place(settings.instances * slots * sizeof(ThreadSlot));
-  const std::uint64_t keys_at = place(keys * sizeof(KeyState));
-  const std::uint64_t requests_at = place(requests.size_bytes());
-  const std::uint64_t chunks_at = place(chunk_count * sizeof(AckChunk));
+  places.take(sizeof(SharedHeader));
+  const std::uint64_t instances_at = places.take(settings.instances * sizeof(InstanceBlock));
+  const std::uint64_t slots_at = places.take(settings.instances * slots * sizeof(ThreadSlot));
+  const std::uint64_t keys_at = places.take(keys * sizeof(KeyState));
+  const std::uint64_t requests_at = places.take(requests.size_bytes());
+  const std::uint64_t chunks_at = places.take(chunk_count * sizeof(AckChunk));
 
-  const int fd = memfd_create("tiercache-demo", MFD_CLOEXEC);
-  if (fd < 0) return failed("memfd_create");
-  if (ftruncate(fd, static_cast<off_t>(end)) != 0) {
-    const Error error = failed("ftruncate");
-    close(fd);
-    return error;
-  }
-  Result<std::byte*> base = map(fd, end);
-  if (!base) {
-    close(fd);
-    return base.error();
-  }
-  SharedBlock block(*base, end, fd);
-  SharedHeader& header = *new (*base) SharedHeader;
+  Result<MemoryFile> memory = MemoryFile::create("tiercache-demo", places.bytes());
+  if (!memory) return memory.error();
+  SharedBlock block(std::move(*memory));
+  SharedHeader& header = *new (block.memory_.base()) SharedHeader;
   header.settings = settings;
   header.settings.requests = requests.size();
-  header.bytes = end;
+  header.bytes = places.bytes();
   header.instances_at = instances_at;
   header.slots_at = slots_at;
   header.keys_at = keys_at;
@@ -77,19 +48,9 @@ Result<SharedBlock> SharedBlock::create(const Settings& settings, const std::fun
 }
 
 Result<SharedBlock> SharedBlock::attach(int fd) {
-  const off_t bytes = lseek(fd, 0, SEEK_END);
-  if (bytes < static_cast<off_t>(sizeof(SharedHeader))) return failed("not a block of ours");
-  Result<std::byte*> base = map(fd, static_cast<std::uint64_t>(bytes));
-  if (!base) return base.error();
-  return SharedBlock(*base, static_cast<std::uint64_t>(bytes), -1);
-}
-
-SharedBlock::SharedBlock(SharedBlock&& other) noexcept
-    : base_(std::exchange(other.base_, nullptr)), bytes_(other.bytes_), fd_(std::exchange(other.fd_, -1)) {}
-
-SharedBlock::~SharedBlock() {
-  if (base_ != nullptr) munmap(base_, bytes_);
-  if (fd_ >= 0) close(fd_);
+  Result<MemoryFile> memory = MemoryFile::attach(fd, sizeof(SharedHeader));
+  if (!memory) return memory.error();
+  return SharedBlock(std::move(*memory));
 }
 
 }  // namespace tiercache::demo

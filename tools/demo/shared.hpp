@@ -5,6 +5,7 @@
 #pragma once
 
 #include "acks.hpp"
+#include "memory_file.hpp"
 
 #include <tiercache/base/result.hpp>
 #include <tiercache/base/stats.hpp>
@@ -14,6 +15,7 @@
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <utility>
 
 namespace tiercache::demo {
 
@@ -124,12 +126,9 @@ class SharedBlock {
                                                   std::span<const std::uint32_t> requests);
   /// Maps what create() made in another process. `fd` is not taken over.
   [[nodiscard]] static Result<SharedBlock> attach(int fd);
-  SharedBlock(SharedBlock&& other) noexcept;
-  SharedBlock& operator=(SharedBlock&&) = delete;
-  ~SharedBlock();
 
-  [[nodiscard]] int fd() const noexcept { return fd_; }  ///< close-on-exec; -1 in a block that was attached
-  [[nodiscard]] SharedHeader& header() const noexcept { return *reinterpret_cast<SharedHeader*>(base_); }
+  [[nodiscard]] int fd() const noexcept { return memory_.fd(); }  ///< close-on-exec; -1 in a block that was attached
+  [[nodiscard]] SharedHeader& header() const noexcept { return *memory_.at<SharedHeader>(0); }
   [[nodiscard]] const Settings& settings() const noexcept { return header().settings; }
   [[nodiscard]] std::span<InstanceBlock> instances() const noexcept {
     return {part<InstanceBlock>(header().instances_at), settings().instances};
@@ -150,15 +149,13 @@ class SharedBlock {
   [[nodiscard]] Stage stage() const noexcept { return static_cast<Stage>(header().stage.load(std::memory_order_acquire)); }
 
  private:
-  SharedBlock(std::byte* base, std::uint64_t bytes, int fd) noexcept : base_(base), bytes_(bytes), fd_(fd) {}
+  explicit SharedBlock(MemoryFile memory) noexcept : memory_(std::move(memory)) {}
   template <class T>
   [[nodiscard]] T* part(std::uint64_t at) const noexcept {
-    return reinterpret_cast<T*>(base_ + at);
+    return memory_.at<T>(at);
   }
 
-  std::byte* base_;
-  std::uint64_t bytes_;
-  int fd_;
+  MemoryFile memory_;
 };
 
 }  // namespace tiercache::demo

@@ -60,6 +60,7 @@ class Connection {
   [[nodiscard]] bool quiet() const noexcept;
   [[nodiscard]] int fd() const noexcept;                        ///< for poll(2)
   [[nodiscard]] const std::string& run_id() const noexcept;     ///< of the server, 40 hex digits, read at the handshake
+  [[nodiscard]] std::uint64_t server() const noexcept;          ///< the run id's first 16 digits as a number; 0: it has none
   [[nodiscard]] const std::string& role() const noexcept;       ///< "master" or "slave", read at the handshake
   [[nodiscard]] const std::string& client_id() const noexcept;  ///< as CLIENT ID says; empty where that is not allowed
   [[nodiscard]] const std::string& peer() const noexcept;       ///< host:port

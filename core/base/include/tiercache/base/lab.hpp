@@ -37,16 +37,17 @@ enum class Remedy : unsigned {
   lease_wait,        ///< who finds a lease held waits for its holder's value
   wake,              ///< a word on the bus wakes who waits for a lease
   tombstone,         ///< an erase that carries a version leaves it behind
+  server_distrust,   ///< where epochs are distrusted, so are values of a server that the bus has not heard from
 };
 
 #ifdef TIERCACHE_LAB
 
-inline std::atomic<std::uint32_t> ablated_mask{0};
+inline std::atomic<std::uint64_t> ablated_mask{0};
 [[nodiscard]] inline bool ablated(Remedy r) noexcept {
   return (ablated_mask.load(std::memory_order_relaxed) >> static_cast<unsigned>(r)) & 1U;
 }
 inline void ablate(Remedy r, bool on = true) noexcept {
-  const std::uint32_t bit = 1U << static_cast<unsigned>(r);
+  const std::uint64_t bit = std::uint64_t{1} << static_cast<unsigned>(r);
   if (on) ablated_mask.fetch_or(bit);
   else ablated_mask.fetch_and(~bit);
 }

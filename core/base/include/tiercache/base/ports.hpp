@@ -67,6 +67,7 @@ struct RemoteRequest {
 struct RemoteValue {
   std::string bytes;
   std::int64_t ttl_ms = -1;  ///< time to live that was left; -1: does not expire
+  std::uint64_t server = 0;  ///< which run of which server answered, as in BusSink::on_server
 };
 
 enum class LeaseState : std::uint8_t {
@@ -130,6 +131,8 @@ class BusSink {
   virtual void on_wake(ShardId /*shard*/, std::string_view /*key*/) noexcept {}
   /// The log epoch now in force; 0: not known, since Redis may have come back from an older snapshot.
   virtual void on_epoch(ShardId shard, std::uint64_t epoch) noexcept = 0;
+  /// The run of the server that sends from here on. No epoch that was heard from another one is known to be in force on it.
+  virtual void on_server(std::uint64_t /*server*/) noexcept {}
 };
 
 /// The bus. start() and stop() once each, from one thread; the rest thread-safe.

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "kinds.hpp"
+
+#include <tiercache/base/lab.hpp>
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace tiercache::chaos {
+
+/// A remedy that --ablate can switch off, and the faults under which a run without it is soon seen to lie. New remedies are added
+/// here; own_echo and durations are missing, because without them values are only fetched more often.
+struct Ablation {
+  std::string_view name;
+  std::uint32_t remedies;  ///< bits of lab::Remedy
+  FaultSet faults;
+};
+
+template <class... Remedies>
+[[nodiscard]] constexpr std::uint32_t without(Remedies... remedies) noexcept {
+  return ((1U << static_cast<unsigned>(remedies)) | ...);
+}
+
+inline constexpr FaultSet no_faults;
+inline constexpr FaultSet link_faults = FaultSet::of(FaultKind::client_kill_pubsub, FaultKind::bus_link_cut);
+
+using lab::Remedy;
+inline constexpr std::array ablations{
+    Ablation{"lease", without(Remedy::lease), no_faults},
+    Ablation{"fence", without(Remedy::fence), no_faults},
+    Ablation{"fence-in-install", without(Remedy::fence_in_install), no_faults},
+    Ablation{"heartbeat", without(Remedy::heartbeat), FaultSet::of(FaultKind::blackhole_bus, FaultKind::reader_stopped)},
+    Ablation{"generation", without(Remedy::generation), link_faults},
+    Ablation{"read-order", without(Remedy::read_order), link_faults},
+    Ablation{"atomic-write", without(Remedy::atomic_write), no_faults},
+    Ablation{"flight-detach", without(Remedy::flight_detach), no_faults},
+    // A reply that reached another caller is most often of another key: the envelope's check, which stands behind this remedy,
+    // makes a miss of it. So it goes too; this fault gives it nothing else to find.
+    Ablation{"reply-close", without(Remedy::reply_close, Remedy::envelope_check), FaultSet::of(FaultKind::late_answers)},
+    Ablation{"epoch-distrust", without(Remedy::epoch_distrust), FaultSet::of(FaultKind::redis_kill_snapshot)},
+    Ablation{"server-distrust", without(Remedy::server_distrust),
+             FaultSet::of(FaultKind::redis_kill_snapshot, FaultKind::reader_stopped)},
+    Ablation{"clock-on-read", without(Remedy::clock_on_read), FaultSet::of(FaultKind::reader_stopped, FaultKind::instance_stop)},
+    Ablation{"envelope-check", without(Remedy::envelope_check), FaultSet::of(FaultKind::flip, FaultKind::foreign_value)},
+    Ablation{"version-check", without(Remedy::version_check), FaultSet::of(FaultKind::instance_stop, FaultKind::delay)},
+    Ablation{"late-write", without(Remedy::late_write), FaultSet::of(FaultKind::late_writes)},
+};
+
+/// The ablation of exactly that name, else null.
+[[nodiscard]] constexpr const Ablation* find_ablation(std::string_view name) noexcept {
+  for (const Ablation& a : ablations) {
+    if (a.name == name) return &a;
+  }
+  return nullptr;
+}
+
+/// The names that --ablate knows, separated by a comma and a blank.
+[[nodiscard]] inline std::string ablation_names() {
+  std::string names;
+  for (const Ablation& a : ablations) names.append(names.empty() ? "" : ", ").append(a.name);
+  return names;
+}
+
+}  // namespace tiercache::chaos
