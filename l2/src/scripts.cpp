@@ -56,7 +56,8 @@ local function announcement(n, e, seq_key, epoch_key, log_key, most, before, aft
   end
   local again = n == 1 and redis.pcall('PERSIST', seq_key) ~= 1
   local function log()
-    local r = redis.pcall('XADD', log_key, 'MAXLEN', '~', most, string.format('%.0f-1', n), 'm', #message > 4096 and '' or message)
+    local m = #message > 4096 and '' or message
+    local r = redis.pcall('XADD', log_key, 'MAXLEN', '~', most, string.format('%.0f-1', n), 'm', m)
     return type(r) ~= 'table' or not r.err
   end
   if not again and (most == '0' or log()) then return message, e end

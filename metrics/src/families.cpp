@@ -277,8 +277,8 @@ void add_bus(Builder& out, const std::vector<Named>& stores) {
       "bus_resyncs_total", MetricType::Counter,
       "Times missed messages were looked for in the log: replayed, and L1 was kept; or voided, where the log did not have them.");
   for (const Named& n : stores) {
-    out.add(n.with({{"result", "replayed"}}), n.store.bus.resyncs_replayed);
-    out.add(n.with({{"result", "voided"}}), n.store.bus.resyncs_voided);
+    out.add(n.with({{"kind", "replayed"}}), n.store.bus.resyncs_replayed);
+    out.add(n.with({{"kind", "voided"}}), n.store.bus.resyncs_voided);
   }
   out.begin(
       "bus_gaps_total", MetricType::Counter,

@@ -124,8 +124,8 @@ TEST(Text, EveryNumberOfASnapshotStandsUnderItsName) {
   expect("bus_tracking_keys_total", {}, s.bus.tracking_keys);
   expect("bus_heartbeats_total", {{"kind", "sent"}}, s.bus.heartbeats_sent);
   expect("bus_heartbeats_total", {{"kind", "seen"}}, s.bus.heartbeats_seen);
-  expect("bus_resyncs_total", {{"result", "replayed"}}, s.bus.resyncs_replayed);
-  expect("bus_resyncs_total", {{"result", "voided"}}, s.bus.resyncs_voided);
+  expect("bus_resyncs_total", {{"kind", "replayed"}}, s.bus.resyncs_replayed);
+  expect("bus_resyncs_total", {{"kind", "voided"}}, s.bus.resyncs_voided);
   expect("bus_replayed_messages_total", {}, s.bus.messages_replayed);
   for (std::size_t i = 0; i < gap_reason_count; ++i) {
     expect("bus_gaps_total", {{"reason", std::string(name(static_cast<GapReason>(i)))}}, s.bus.gaps[i]);

@@ -35,7 +35,7 @@ struct Naming {
 /// * heartbeat: ttl_ms is the life of its key in Redis (0: a minute); `count` is the last sequence number given.
 /// * resync: one page, at most 512 messages or little more than 256 KiB. Not applied: the log does not reach back to `sequence`,
 ///   has a hole after it, or is of another epoch or another run of the server. Applied without messages below `count`: a hole.
-/// * heartbeat, resync, lease_renew, lease_release and ping may use one connection beyond pool_size, so callers never starve them.
+/// * heartbeat, resync, lease_renew, lease_release and ping may use one connection beyond pool_size: callers never starve them.
 /// * clear: works on one shard: announces, deletes the view's leases, then its values, announces again; a load that began before
 ///   it never fills afterwards. `count`: values deleted. refused, unavailable, deadline_exceeded: no key was deleted. Whatever
 ///   ends it once the first announcement was sent (an error of the server, the deadline, a lost connection) is outcome_unknown:
