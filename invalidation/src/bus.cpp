@@ -65,6 +65,9 @@ class LoggingSink final : public BusSink {
   }
   void on_coherent(ShardId shard, SteadyTime until) noexcept override { sink_.on_coherent(shard, until); }
   void on_epoch(ShardId shard, std::uint64_t epoch) noexcept override { sink_.on_epoch(shard, epoch); }
+  void on_applied(ShardId shard, std::uint64_t epoch, std::uint64_t sequence) noexcept override {
+    sink_.on_applied(shard, epoch, sequence);
+  }
 
  private:
   struct Once : OncePer {

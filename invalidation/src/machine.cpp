@@ -104,6 +104,7 @@ std::string_view Machine::message(ShardId id, std::string_view bytes, SteadyTime
   const bool heartbeat = parsed.head.kind == Kind::heartbeat;
   if (heartbeat || parsed.head.sequence != 0) check_number(id, shard, parsed.head);
   apply(id, parsed);
+  if (heartbeat || parsed.head.sequence != 0) sink_.on_applied(id, shard.epoch, shard.baseline);
   if (heartbeat && parsed.head.origin == options_.origin) own_heartbeat(id, shard, parsed.head, now);
   if (lab::ablated(lab::Remedy::heartbeat)) sink_.on_coherent(id, SteadyTime::max());
   return {};

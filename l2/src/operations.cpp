@@ -53,11 +53,22 @@ Result<void> take_flag(const Result<Reply>& r, bool& to) {
   return {};
 }
 
-// Numbers and publishes on its own; the answer is the epoch.
-Result<std::string> announce(const MessageParts& m, const Prepared& p, Exchange& x) {
-  auto r = x.run(scripts().announce, Views{p.names.seq, p.names.epoch}, Views{p.names.channel, m.before, m.after, p.candidate});
+// Where the announcement stands in the shard's stream: {sequence, epoch, ...}.
+Result<void> take_position(const Result<Reply>& r, std::size_t elements, RemoteReply& to) {
   if (!r) return r.error();
-  if (r->type != Reply::Type::array || r->elements.size() != 2 || r->elements[1].text.size() != 8) return nonsense();
+  if (r->type != Reply::Type::array || r->elements.size() != elements) return nonsense();
+  const Reply& sequence = r->elements[0];
+  const Reply& epoch = r->elements[1];
+  if (sequence.type != Reply::Type::integer || sequence.integer < 0 || epoch.text.size() != 8) return nonsense();
+  to.sequence = static_cast<std::uint64_t>(sequence.integer);
+  to.epoch = load_be<8>(epoch.text.data());
+  return {};
+}
+
+// Numbers and publishes on its own; the answer is the epoch.
+Result<std::string> announce(const MessageParts& m, const Prepared& p, Exchange& x, RemoteReply& reply) {
+  auto r = x.run(scripts().announce, Views{p.names.seq, p.names.epoch}, Views{p.names.channel, m.before, m.after, p.candidate});
+  if (auto done = take_position(r, 2, reply); !done) return std::move(done).error();
   return std::move(r->elements[1].text);
 }
 
@@ -199,7 +210,7 @@ Result<void> Operations::put(const RemoteRequest& request, const Prepared& p, Ex
   m.add(request.keys[0], request.version);
   const std::string ttl = std::to_string(request.ttl_ms);
   if (lab::ablated(lab::Remedy::atomic_write)) {
-    auto epoch = announce(m, p, x);
+    auto epoch = announce(m, p, x, reply);
     if (!epoch) return epoch.error();
     TIERCACHE_LAB_POINT(publish_to_store, request.keys[0]);
     const std::string bytes = std::string(request.head) + *epoch + std::string(request.payload);
@@ -216,9 +227,10 @@ Result<void> Operations::put(const RemoteRequest& request, const Prepared& p, Ex
   const std::string version = compares ? be64(request.version) : "";
   const auto r = x.run(scripts().put, Views{request.keys[0], p.leases[0], p.names.seq, p.names.epoch},
                        Views{p.names.channel, m.before, m.after, p.candidate, request.head, request.payload, ttl, version});
-  if (auto done = take_flag(r, reply.applied); !done) return done;
-  if (!reply.applied) return Error{Errc::superseded, "the same or a newer version stands"};
-  return {};
+  if (r && r->type == Reply::Type::integer && r->integer == 0) return Error{Errc::superseded, "the same or a newer version stands"};
+  auto done = take_position(r, 2, reply);
+  reply.applied = done.ok();
+  return done;
 }
 
 Result<void> Operations::erase(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const {
@@ -227,7 +239,7 @@ Result<void> Operations::erase(const RemoteRequest& request, const Prepared& p, 
   Views keys(request.keys.begin(), request.keys.end());
   keys.insert(keys.end(), p.leases.begin(), p.leases.end());
   if (lab::ablated(lab::Remedy::atomic_write)) {
-    if (auto epoch = announce(m, p, x); !epoch) return epoch.error();
+    if (auto epoch = announce(m, p, x, reply); !epoch) return epoch.error();
     TIERCACHE_LAB_POINT(publish_to_store, request.keys[0]);
     Views del = {"DEL"};
     del.insert(del.end(), request.keys.begin(), request.keys.end());
@@ -240,7 +252,9 @@ Result<void> Operations::erase(const RemoteRequest& request, const Prepared& p, 
     return take_integer(std::move(gone->front()), reply.count);
   }
   keys.insert(keys.end(), {p.names.seq, p.names.epoch});
-  return take_integer(x.run(scripts().erase, keys, Views{p.names.channel, m.before, m.after, p.candidate}), reply.count);
+  const auto r = x.run(scripts().erase, keys, Views{p.names.channel, m.before, m.after, p.candidate});
+  if (auto done = take_position(r, 3, reply); !done) return done;
+  return take_integer(r->elements[2], reply.count);
 }
 
 Result<void> Operations::lease_get(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const {
@@ -274,12 +288,12 @@ Result<void> Operations::lease_fill(const RemoteRequest& request, const Prepared
 Result<void> Operations::clear(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const {
   MessageParts m(MessageParts::Kind::clear, request.shard, origin_, request.write_id);
   m.add(request.type, 0);
-  if (auto epoch = announce(m, p, x); !epoch) return epoch.error();
+  if (auto epoch = announce(m, p, x, reply); !epoch) return epoch.error();
   const auto rest = [&]() -> Result<void> {
     std::int64_t leases = 0;
     if (auto done = unlink_all(names_.lease_prefix(request.type, p.names), x, leases); !done) return done;
     if (auto done = unlink_all(names_.data_prefix(request.type, p.names), x, reply.count); !done) return done;
-    if (auto epoch = announce(m, p, x); !epoch) return epoch.error();
+    if (auto epoch = announce(m, p, x, reply); !epoch) return epoch.error();
     return {};
   };
   if (auto done = rest(); !done) {

@@ -60,7 +60,7 @@ local n = redis.call('INCR', KEYS[3])
 redis.call('DEL', KEYS[2])
 redis.call('PUBLISH', ARGV[1], ARGV[2] .. e .. struct.pack('>I8', n) .. ARGV[3])
 store(KEYS[1], ARGV[5] .. e .. ARGV[6], ARGV[7])
-return 1
+return {n, e}
 )lua";
 
 // DEL comes first: it must succeed even where no memory is left for anything else.
@@ -70,7 +70,7 @@ local gone = redis.call('DEL', unpack(KEYS, 1, count))
 redis.call('DEL', unpack(KEYS, count + 1, 2 * count))
 local n, e = number_or_zero(KEYS[#KEYS - 1], KEYS[#KEYS], ARGV[4])
 redis.call('PUBLISH', ARGV[1], ARGV[2] .. e .. struct.pack('>I8', n) .. ARGV[3])
-return gone
+return {n, e, gone}
 )lua";
 
 constexpr std::string_view announce_body = R"lua(

@@ -18,8 +18,9 @@ struct Script {
 /// the two; `candidate`: 8 random bytes, the epoch to set where none is; `ttl`: milliseconds, "0": none.
 struct Scripts {
   Script put;            ///< KEYS data lease seq epoch; ARGV channel before after candidate head payload ttl version|""
-                         ///< -> 1 | 0 superseded
-  Script erase;          ///< KEYS data.. lease.. seq epoch; ARGV channel before after candidate -> data keys deleted
+                         ///< -> {sequence, epoch} | 0 superseded
+  Script erase;          ///< KEYS data.. lease.. seq epoch; ARGV channel before after candidate -> {sequence, epoch, data keys
+                         ///< deleted}
   Script announce;       ///< KEYS seq epoch; ARGV channel before after candidate -> {sequence, epoch}
   Script lease_get;      ///< KEYS data lease; ARGV token ms ignore("0"|"1") -> {value, pttl} | 1 granted | 0 held
   Script lease_fill;     ///< KEYS data lease epoch; ARGV token head payload ttl candidate check("0"|"1") -> 1 | 0

@@ -22,6 +22,8 @@ enum class Errc : std::uint8_t {
   loader_failed,      ///< The caller's loader threw; `message` is its what(). Nothing was stored.
   closed,             ///< The store is closed, or this process is a fork's child.
   internal,           ///< A broken invariant was noticed and contained. Please report it.
+  stale,              ///< L1 is not coherent within the staleness asked for, and the caller wanted no more than that
+                      ///< (WhenStale::fail). Nobody was asked, nothing changed.
 };
 
 /// The name of an error kind as it stands in logs and metrics ("deadline_exceeded"). Static storage.
@@ -38,10 +40,11 @@ enum class Errc : std::uint8_t {
     case Errc::loader_failed: return "loader_failed";
     case Errc::closed: return "closed";
     case Errc::internal: return "internal";
+    case Errc::stale: return "stale";
   }
   return "unknown";
 }
-inline constexpr std::size_t errc_count = 11;
+inline constexpr std::size_t errc_count = 12;
 
 /// An expected failure. `message` names the field, key or peer that it is about.
 struct Error {

@@ -30,6 +30,8 @@ enum class Remedy : unsigned {
   fence_in_install,  ///< L1 commit: the fence is checked by the step that installs, not before it
   late_write,        ///< connections given up with an unanswered write are killed before the next write
   read_order,        ///< a hit loads the validity before the generation
+  as_of_check,       ///< a read with max_staleness looks as of when L1 is coherent, and boards no fetch older than that
+  applied_check,     ///< a read with a token looks whether its write was applied here, and boards no fetch begun before
 };
 
 #ifdef TIERCACHE_LAB
