@@ -27,10 +27,10 @@ class Coherence {
     std::atomic<std::int64_t> valid_until_ms{0};  // on the coarse clock, one tick already taken off
     std::atomic<std::int64_t> coherent_as_of_ms{-1};
     std::atomic<std::uint64_t> epoch{0};
-    // Written with each message: a line of its own, which hits without a token do not read. The stamp is odd while epoch and
+    // Written with each message: a line of its own, which hits without a token do not read. The stamp is odd while stream and
     // sequence belong to different messages.
     struct alignas(64) Applied {
-      std::atomic<std::uint64_t> stamp{0}, epoch{0}, sequence{0};
+      std::atomic<std::uint64_t> stamp{0}, stream{0}, sequence{0};
     } applied;
 #ifdef TIERCACHE_LAB
     std::atomic<std::int64_t> cached_clock_ms{0};  // what a careless reader would use instead of the clock
@@ -68,6 +68,13 @@ class Coherence {
     if (!always_valid_) shards_[shard].valid_until_ms.store(0, std::memory_order_release);  // (1)
   }
 
+  /// The validity is over, if it was not; nothing is void. The bus thread's alone.
+  void lapse(ShardId shard) noexcept {
+    const std::int64_t now = steady_ms(std::chrono::steady_clock::now());
+    std::atomic<std::int64_t>& until = shards_[shard].valid_until_ms;
+    if (!always_valid_ && until.load(std::memory_order_relaxed) >= now) until.store(now - 1, std::memory_order_release);  // (1)
+  }
+
   /// L1 answers nobody any more. REQUIRES: nobody extends.
   void end() noexcept {
     for (std::uint32_t i = 0; i < count_; ++i) {
@@ -102,32 +109,39 @@ class Coherence {
   }
   [[nodiscard]] bool always_valid() const noexcept { return always_valid_; }
 
-  /// All messages of the epoch up to `sequence` are applied. The bus thread's alone, as forget_applied().
-  void set_applied(ShardId shard, std::uint64_t epoch, std::uint64_t sequence) noexcept {
+  /// All messages of the stream up to `sequence` are applied. The bus thread's alone, as forget_applied().
+  void set_applied(ShardId shard, std::uint64_t stream, std::uint64_t sequence) noexcept {
     Shard::Applied& a = shards_[shard].applied;
-    if (a.epoch.load(std::memory_order_relaxed) == epoch && a.sequence.load(std::memory_order_relaxed) <= sequence) {
+    if (a.stream.load(std::memory_order_relaxed) == stream && a.sequence.load(std::memory_order_relaxed) <= sequence) {
       a.sequence.store(sequence, std::memory_order_release);  // (3) after the unlinks of these messages
       return;
     }
     const std::uint64_t stamp = a.stamp.load(std::memory_order_relaxed);
     a.stamp.store(stamp + 1, std::memory_order_relaxed);
-    a.epoch.store(epoch, std::memory_order_release);        // (5) after the odd stamp
+    a.stream.store(stream, std::memory_order_release);      // (5) after the odd stamp
     a.sequence.store(sequence, std::memory_order_release);  // (3), (5)
     a.stamp.store(stamp + 2, std::memory_order_release);    // (7)
   }
   /// What was applied says nothing of what comes: the link is gone, and at its other end may be another past.
   void forget_applied(ShardId shard) noexcept { set_applied(shard, 0, 0); }
-  /// Whether this L1 has the write of so high a number, to be asked before generation(). Wait-free: where a new epoch is just
+  /// Whether this L1 has the write of so high a number, to be asked before generation(). Wait-free: where a new stream is just
   /// being noted the answer is no, and Redis is asked.
-  [[nodiscard]] bool has_applied(ShardId shard, std::uint64_t epoch, std::uint64_t sequence) const noexcept {
-    if (shard >= count_ || epoch == 0 || sequence == 0) return false;
+  [[nodiscard]] bool has_applied(ShardId shard, std::uint64_t stream, std::uint64_t sequence) const noexcept {
+    if (shard >= count_ || stream == 0 || sequence == 0) return false;
     const Shard::Applied& a = shards_[shard].applied;
-    const std::uint64_t stamp = a.stamp.load(std::memory_order_acquire);            // (8) pairs with (7)
-    const std::uint64_t seen_epoch = a.epoch.load(std::memory_order_acquire);       // (6) pairs with (5)
+    const std::uint64_t stamp = a.stamp.load(std::memory_order_acquire);             // (8) pairs with (7)
+    const std::uint64_t seen_stream = a.stream.load(std::memory_order_acquire);      // (6) pairs with (5)
     const std::uint64_t seen_sequence = a.sequence.load(std::memory_order_acquire);  // (4) pairs with (3); (6) with (5)
     if (stamp % 2 != 0 || a.stamp.load(std::memory_order_relaxed) != stamp) return false;
-    return seen_epoch == epoch && seen_sequence >= sequence;
+    return seen_stream == stream && seen_sequence >= sequence;
   }
+
+#ifdef TIERCACHE_LAB
+  /// Another end of the validity, as if heartbeats had come back late or early.
+  void set_valid_until(ShardId shard, std::int64_t until_ms) noexcept {
+    shards_[shard].valid_until_ms = until_ms - coarse_tick_ms;
+  }
+#endif
 
   [[nodiscard]] bool all_valid() const noexcept {
     for (std::uint32_t i = 0; i < count_; ++i)

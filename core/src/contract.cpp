@@ -41,7 +41,7 @@ Contract::Verdict Contract::judge(const StoreCore& core, ShardId shard) const no
   if (!fresh && when_stale == WhenStale::fail) return Verdict::refused;
   if (after != nullptr) {
     for (const WriteToken::Position& p : after->positions())
-      if (p.shard == shard && !core.coherence.has_applied(shard, p.epoch, p.sequence)) return Verdict::behind;
+      if (p.shard == shard && !core.coherence.has_applied(shard, p.stream, p.sequence)) return Verdict::behind;
   }
   if (fresh) return Verdict::fresh;
   if (when_stale == WhenStale::serve_stale && (stale_max_ms == 0 || within(stale_max_ms))) return Verdict::stale;

@@ -315,7 +315,7 @@ void settle(WriteCall& call, std::span<const Key> keys, std::uint64_t write_id, 
 }
 
 Result<WriteToken> outcome(StoreCore& core, ShardId shard, RemoteReply&& reply) {
-  if (!reply.error) return WriteToken(shard, reply.epoch, reply.sequence);
+  if (!reply.error) return WriteToken(shard, reply.stream, reply.sequence);
   core.errors.count(reply.error->code);
   return std::move(*reply.error);
 }

@@ -125,8 +125,9 @@ void StoreCore::on_gap(ShardId shard, GapReason reason) noexcept {
   // A broken link takes nothing back: L1 was coherent as of the last heartbeat that came back, and its validity runs out by
   // itself. So when Redis dies, L1 serves on within the budget. What may be missed from here on is voided by the gap at the next
   // subscription, before anything can validate L1 again. A link that went silent is no different: the last heartbeat came back a
-  // budget ago at least, so its validity has run out, and what L1 holds may still be served to who asks for it marked stale.
-  if (reason == GapReason::disconnected || reason == GapReason::silent) return;
+  // budget ago at least, so the validity has run out; but what L1 holds may be served to who takes it marked stale.
+  if (reason == GapReason::disconnected) return;
+  if (reason == GapReason::silent) return coherence.lapse(shard);
   if (reason == GapReason::subscribed || reason == GapReason::epoch_changed)
     coherence.set_epoch(shard, 0);  // unknown: Redis may have come back from an older snapshot
   coherence.bump(shard);
@@ -138,8 +139,8 @@ void StoreCore::on_coherent(ShardId shard, SteadyTime until) noexcept {
 
 void StoreCore::on_epoch(ShardId shard, std::uint64_t epoch) noexcept { coherence.set_epoch(shard, epoch); }
 
-void StoreCore::on_applied(ShardId shard, std::uint64_t epoch, std::uint64_t sequence) noexcept {
-  coherence.set_applied(shard, epoch, sequence);
+void StoreCore::on_applied(ShardId shard, std::uint64_t stream, std::uint64_t sequence) noexcept {
+  coherence.set_applied(shard, stream, sequence);
 }
 
 ViewState* StoreCore::find_view(std::string_view name) noexcept {

@@ -95,7 +95,7 @@ class StoreCore final : public BusSink {
   void on_gap(ShardId shard, GapReason reason) noexcept override;
   void on_coherent(ShardId shard, SteadyTime until) noexcept override;
   void on_epoch(ShardId shard, std::uint64_t epoch) noexcept override;
-  void on_applied(ShardId shard, std::uint64_t epoch, std::uint64_t sequence) noexcept override;
+  void on_applied(ShardId shard, std::uint64_t stream, std::uint64_t sequence) noexcept override;
 
   [[nodiscard]] ViewState* find_view(std::string_view name) noexcept;
   Result<ViewState*> open_view(std::string_view name, const ViewOptions& options, const ValueOps& ops);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Text form: "1" and for each position "-<shard>.<epoch>.<sequence>", in lower-case hex without leading zeros.
+// Text form: "1" and for each position "-<shard>.<stream>.<sequence>", in lower-case hex without leading zeros.
 #include <tiercache/core/token.hpp>
 
 #include <algorithm>
@@ -35,8 +35,9 @@ void WriteToken::merge(const WriteToken& later) {
         std::find_if(positions_.begin(), positions_.end(), [&](const Position& p) { return p.shard == theirs.shard; });
     if (mine == positions_.end()) {
       positions_.push_back(theirs);
-    } else if (mine->epoch != theirs.epoch) {
-      *mine = theirs;  // an instance in the later epoch has voided what it held of before, so it has the older write, too
+    } else if (mine->stream != theirs.stream) {
+      *mine =
+          theirs;  // an instance that follows the later stream has voided what it held of before, so it has the older write, too
     } else if (mine->sequence != 0) {
       mine->sequence = theirs.sequence == 0 ? 0 : std::max(mine->sequence, theirs.sequence);
     }
@@ -49,7 +50,7 @@ std::string WriteToken::to_string() const {
   text = "1";
   for (const Position& p : positions_) {
     append_hex(text += '-', p.shard);
-    append_hex(text += '.', p.epoch);
+    append_hex(text += '.', p.stream);
     append_hex(text += '.', p.sequence);
   }
   return text;
@@ -65,7 +66,7 @@ Result<WriteToken> WriteToken::parse(std::string_view text) {
     std::uint64_t shard = 0;
     Position p;
     if (token.positions_.size() == shards_max) return bad;
-    if (!take_hex(text, '.', shards_max - 1, shard) || !take_hex(text, '.', UINT64_MAX, p.epoch) || p.epoch == 0) return bad;
+    if (!take_hex(text, '.', shards_max - 1, shard) || !take_hex(text, '.', UINT64_MAX, p.stream) || p.stream == 0) return bad;
     const bool last = text.find('-') == std::string_view::npos;
     if ((!last && text.back() == '-') || !take_hex(text, '-', UINT64_MAX, p.sequence)) return bad;
     p.shard = static_cast<ShardId>(shard);

@@ -54,7 +54,7 @@ Result<void> take_flag(const Result<Reply>& r, bool& to) {
 }
 
 // Where the announcement stands in the shard's stream: {sequence, epoch, ...}.
-Result<void> take_position(const Result<Reply>& r, std::size_t elements, RemoteReply& to) {
+Result<void> take_position(const Result<Reply>& r, std::size_t elements, const Exchange& x, RemoteReply& to) {
   if (!r) return r.error();
   if (r->type != Reply::Type::array || r->elements.size() != elements) return nonsense();
   const Reply& sequence = r->elements[0];
@@ -62,13 +62,14 @@ Result<void> take_position(const Result<Reply>& r, std::size_t elements, RemoteR
   if (sequence.type != Reply::Type::integer || sequence.integer < 0 || epoch.text.size() != 8) return nonsense();
   to.sequence = static_cast<std::uint64_t>(sequence.integer);
   to.epoch = load_be<8>(epoch.text.data());
+  to.stream = stream_id(to.epoch, x.connection().run_id());
   return {};
 }
 
 // Numbers and publishes on its own; the answer is the epoch.
 Result<std::string> announce(const MessageParts& m, const Prepared& p, Exchange& x, RemoteReply& reply) {
   auto r = x.run(scripts().announce, Views{p.names.seq, p.names.epoch}, Views{p.names.channel, m.before, m.after, p.candidate});
-  if (auto done = take_position(r, 2, reply); !done) return std::move(done).error();
+  if (auto done = take_position(r, 2, x, reply); !done) return std::move(done).error();
   return std::move(r->elements[1].text);
 }
 
@@ -227,8 +228,9 @@ Result<void> Operations::put(const RemoteRequest& request, const Prepared& p, Ex
   const std::string version = compares ? be64(request.version) : "";
   const auto r = x.run(scripts().put, Views{request.keys[0], p.leases[0], p.names.seq, p.names.epoch},
                        Views{p.names.channel, m.before, m.after, p.candidate, request.head, request.payload, ttl, version});
-  if (r && r->type == Reply::Type::integer && r->integer == 0) return Error{Errc::superseded, "the same or a newer version stands"};
-  auto done = take_position(r, 2, reply);
+  if (r && r->type == Reply::Type::integer && r->integer == 0)
+    return Error{Errc::superseded, "the same or a newer version stands"};
+  auto done = take_position(r, 2, x, reply);
   reply.applied = done.ok();
   return done;
 }
@@ -253,7 +255,7 @@ Result<void> Operations::erase(const RemoteRequest& request, const Prepared& p, 
   }
   keys.insert(keys.end(), {p.names.seq, p.names.epoch});
   const auto r = x.run(scripts().erase, keys, Views{p.names.channel, m.before, m.after, p.candidate});
-  if (auto done = take_position(r, 3, reply); !done) return done;
+  if (auto done = take_position(r, 3, x, reply); !done) return done;
   return take_integer(r->elements[2], reply.count);
 }
 

@@ -73,7 +73,7 @@ class FakeRemote final : public RemotePort {
   }
   void run(const RemoteRequest& q, RemoteReply& reply) {
     if (q.op == RemoteOp::put || q.op == RemoteOp::erase || q.op == RemoteOp::clear) {
-      reply.epoch = epoch;
+      reply.epoch = reply.stream = epoch;
       reply.sequence = ++sequence;
     }
     switch (q.op) {

@@ -89,7 +89,9 @@ class Cache {
 
   /// Deletes and announces in one atomic step, and displaces every load of the key in progress anywhere. Erasing what is absent
   /// is ok.
-  Result<WriteToken> erase(std::string_view key, const WriteOptions& options = {}) { return view_->erase(std::span(&key, 1), options); }
+  Result<WriteToken> erase(std::string_view key, const WriteOptions& options = {}) {
+    return view_->erase(std::span(&key, 1), options);
+  }
   /// One announcement for up to 1,024 keys of a shard. On an error some keys may be erased. The token is of all of them.
   Result<WriteToken> erase_many(std::span<const std::string_view> keys, const WriteOptions& options = {}) {
     return view_->erase(keys, options);

@@ -20,14 +20,14 @@ class WriteToken {
   /// A place in the message stream of one shard.
   struct Position {
     ShardId shard = 0;
-    std::uint64_t epoch = 0;     ///< the log epoch; never 0
+    std::uint64_t stream = 0;    ///< names the log epoch and the run of Redis it was written in; never 0
     std::uint64_t sequence = 0;  ///< 0: the write could not be counted, no L1 can tell whether it has it
     friend bool operator==(const Position&, const Position&) = default;
   };
 
   /// Of no write: asks for nothing. What a store without Redis answers.
   WriteToken() = default;
-  WriteToken(ShardId shard, std::uint64_t epoch, std::uint64_t sequence) : positions_{{shard, epoch, sequence}} {}
+  WriteToken(ShardId shard, std::uint64_t stream, std::uint64_t sequence) : positions_{{shard, stream, sequence}} {}
 
   /// Makes this the token of both: of all it was, and of `later`, which was answered later. O(shards of both).
   void merge(const WriteToken& later);
@@ -52,7 +52,7 @@ class AfterToken {
  public:
   constexpr AfterToken() noexcept = default;
   constexpr AfterToken(const WriteToken& token) noexcept : token_(&token) {}  // NOLINT(google-explicit-constructor)
-  AfterToken(WriteToken&&) = delete;  ///< it would be gone before the call
+  AfterToken(WriteToken&&) = delete;                                          ///< it would be gone before the call
   [[nodiscard]] constexpr const WriteToken* get() const noexcept { return token_; }
 
  private:

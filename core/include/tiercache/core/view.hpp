@@ -119,8 +119,8 @@ class View {
   };
   [[nodiscard]] Standing standing(std::string_view id) const noexcept;
   /// What L1 answers under a contract, a value or an error; nothing: L2 is to be asked. `probed`: probe() was tried, and counted
-  /// what it did not answer. Lock-free but for a copy, which is made where `pin` is false or the thread has no pin left; may throw
-  /// what that throws.
+  /// what it did not answer. Lock-free but for a copy, which is made where `pin` is false or the thread has no pin left; may
+  /// throw what that throws.
   [[nodiscard]] std::optional<ReadResult> answer_from_l1(const Contract& contract, std::string_view id, bool probed, bool pin);
   bool visit_within(const Contract& contract, std::string_view id, FunctionRef<void(const l1::Entry&)> f);
   /// The hits among `ids`, whole groups at a time, into `results`.

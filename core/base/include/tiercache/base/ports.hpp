@@ -75,6 +75,7 @@ struct RemoteReply {
   bool applied = false;
   std::uint64_t epoch = 0;     ///< put, erase, clear: the log epoch of the (last) announcement
   std::uint64_t sequence = 0;  ///< and its number; 0: it could not be counted
+  std::uint64_t stream = 0;    ///< stream_id() of the epoch and the server that answered
 };
 
 /// The remote store. Thread-safe. Implementations never throw and never block past request.deadline.
@@ -117,10 +118,11 @@ class BusSink {
   virtual void on_coherent(ShardId shard, SteadyTime until) noexcept = 0;
   /// The log epoch now in force.
   virtual void on_epoch(ShardId shard, std::uint64_t epoch) noexcept = 0;
-  /// Every message of the epoch up to number `sequence` was applied, or what it was about is void. A sink that is not told
-  /// answers fewer reads with a token from L1, and no wrong ones.
-  virtual void on_applied(ShardId shard, std::uint64_t epoch, std::uint64_t sequence) noexcept {
-    static_cast<void>(shard), static_cast<void>(epoch), static_cast<void>(sequence);
+  /// Every message up to number `sequence` was applied, or what it was about is void. `stream`: the machine tells the log epoch,
+  /// the bus stream_id() of that and of the server it listens to. A sink that is not told answers fewer reads with a token from
+  /// L1, and no wrong ones.
+  virtual void on_applied(ShardId shard, std::uint64_t stream, std::uint64_t sequence) noexcept {
+    static_cast<void>(shard), static_cast<void>(stream), static_cast<void>(sequence);
   }
 };
 

@@ -179,9 +179,9 @@ struct ShadowStats {
   std::uint64_t checked = 0;    ///< compared to the end
   std::uint64_t differing = 0;  ///< of them: Redis held another value, or none, when it was asked first
   std::uint64_t stale = 0;      ///< of those: L1 would still have answered with the old value a budget later
-  std::uint64_t orphaned = 0;   ///< not in `stale`: a budget later Redis had no value at all, and L1 still had one (evicted there,
-                                ///< or erased by somebody who told nobody)
-  std::uint64_t dropped = 0;    ///< not compared: too many at a time, gone from L1, or Redis did not answer
+  std::uint64_t orphaned = 0;  ///< not in `stale`: a budget later Redis had no value at all, and L1 still had one (evicted there,
+                               ///< or erased by somebody who told nobody)
+  std::uint64_t dropped = 0;   ///< not compared: too many at a time, gone from L1, or Redis did not answer
   /// `stale` of a million checked; 0 without any.
   [[nodiscard]] double stale_ppm() const noexcept {
     return checked == 0 ? 0 : static_cast<double>(stale) * 1e6 / static_cast<double>(checked);
