@@ -185,16 +185,16 @@ std::vector<ReadResult> View::read_many(std::span<const std::string_view> ids, c
   std::vector<std::size_t> places;
   const char* closed = error_ ? nullptr : core_->unusable();
   const char* bad_option = fault(options);
-  if (error_ || closed != nullptr || bad_option != nullptr) {
-    // nobody is asked, L1 neither
-  } else if (const Contract contract(*state_, options);
-             !plain(options) || plain_ == nullptr || contract.when_stale != WhenStale::revalidate) {
-    for (std::size_t i = 0; i < ids.size(); ++i) {
-      if (std::optional<ReadResult> r = answer_from_l1(contract, ids[i], false, i < l1::pins_per_thread() / 2))
-        results[i] = std::move(*r);
+  if (!error_ && bad_option == nullptr) {
+    const Contract contract(*state_, options);
+    if (plain(options) && plain_ != nullptr && contract.when_stale == WhenStale::revalidate) {
+      probe_many(ids, results);
+    } else {
+      for (std::size_t i = 0; i < ids.size() && closed == nullptr; ++i) {
+        if (std::optional<ReadResult> r = answer_from_l1(contract, ids[i], false, i < l1::pins_per_thread() / 2))
+          results[i] = std::move(*r);
+      }
     }
-  } else {
-    probe_many(ids, results);
   }
   for (std::size_t i = 0; i < ids.size(); ++i) {
     if (results[i].has_value() || results[i].error) continue;

@@ -30,9 +30,9 @@ struct Loaded {
 /// `}`.
 ///
 /// Progress: a hit in L1 is lock-free (no lock, no allocation, no system call; no shared write when repeated, but for the one hit
-/// in some sixty that Config::l1.profile samples). Everything else talks to Redis and blocks up to the deadline. No call throws,
-/// but get_many for want of memory (or what V's copy throws) and visit what its visitor throws; what the loader throws becomes
-/// Errc::loader_failed for the leader and everyone who waited for it.
+/// in some sixty that Config::l1.profile samples, and those of Config::shadow_reads). Everything else talks to Redis and blocks
+/// up to the deadline. No call throws, but get_many for want of memory (or what V's copy throws) and visit what its visitor
+/// throws; what the loader throws becomes Errc::loader_failed for the leader and everyone who waited for it.
 ///
 /// A writer reads its own writes: after put or erase returned ok, reads of this store see that write or a later one; after any
 /// other answer from Redis, or none, they see what Redis holds, never an L1 copy of before. Other stores see it within the
