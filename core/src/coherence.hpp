@@ -27,6 +27,11 @@ class Coherence {
     std::atomic<std::int64_t> valid_until_ms{0};  // on the coarse clock, one tick already taken off
     std::atomic<std::int64_t> coherent_as_of_ms{-1};
     std::atomic<std::uint64_t> epoch{0};
+    // Written with each message: a line of its own, which hits without a token do not read. The stamp is odd while stream and
+    // sequence belong to different messages.
+    struct alignas(64) Applied {
+      std::atomic<std::uint64_t> stamp{0}, stream{0}, sequence{0};
+    } applied;
 #ifdef TIERCACHE_LAB
     std::atomic<std::int64_t> cached_clock_ms{0};  // what a careless reader would use instead of the clock
 #endif
@@ -63,6 +68,13 @@ class Coherence {
     if (!always_valid_) shards_[shard].valid_until_ms.store(0, std::memory_order_release);  // (1)
   }
 
+  /// The validity is over, if it was not; nothing is void. The bus thread's alone.
+  void lapse(ShardId shard) noexcept {
+    const std::int64_t now = steady_ms(std::chrono::steady_clock::now());
+    std::atomic<std::int64_t>& until = shards_[shard].valid_until_ms;
+    if (!always_valid_ && until.load(std::memory_order_relaxed) >= now) until.store(now - 1, std::memory_order_release);  // (1)
+  }
+
   /// L1 answers nobody any more. REQUIRES: nobody extends.
   void end() noexcept {
     for (std::uint32_t i = 0; i < count_; ++i) {
@@ -88,6 +100,49 @@ class Coherence {
   void set_epoch(ShardId shard, std::uint64_t epoch) noexcept { shards_[shard].epoch.store(epoch, std::memory_order_relaxed); }
   [[nodiscard]] std::uint64_t epoch(ShardId shard) const noexcept { return shards_[shard].epoch.load(std::memory_order_relaxed); }
 
+  /// The instant as of which L1 is coherent, on the exact clock; -1: it is not known, or all is void. To be called before the
+  /// clock is read, and both before generation(), as valid_now().
+  [[nodiscard]] std::int64_t as_of_ms(ShardId shard, std::int64_t budget_ms) const noexcept {
+    const std::int64_t until = shards_[shard].valid_until_ms.load(std::memory_order_acquire);  // (2) pairs with (1)
+    if (until <= 0) return -1;
+    return std::min(until, std::numeric_limits<std::int64_t>::max() / 2) + coarse_tick_ms - budget_ms;
+  }
+  [[nodiscard]] bool always_valid() const noexcept { return always_valid_; }
+
+  /// All messages of the stream up to `sequence` are applied. The bus thread's alone, as forget_applied().
+  void set_applied(ShardId shard, std::uint64_t stream, std::uint64_t sequence) noexcept {
+    Shard::Applied& a = shards_[shard].applied;
+    if (a.stream.load(std::memory_order_relaxed) == stream && a.sequence.load(std::memory_order_relaxed) <= sequence) {
+      a.sequence.store(sequence, std::memory_order_release);  // (3) after the unlinks of these messages
+      return;
+    }
+    const std::uint64_t stamp = a.stamp.load(std::memory_order_relaxed);
+    a.stamp.store(stamp + 1, std::memory_order_relaxed);
+    a.stream.store(stream, std::memory_order_release);      // (5) after the odd stamp
+    a.sequence.store(sequence, std::memory_order_release);  // (3), (5)
+    a.stamp.store(stamp + 2, std::memory_order_release);    // (7)
+  }
+  /// What was applied says nothing of what comes: the link is gone, and at its other end may be another past.
+  void forget_applied(ShardId shard) noexcept { set_applied(shard, 0, 0); }
+  /// Whether this L1 has the write of so high a number, to be asked before generation(). Wait-free: where a new stream is just
+  /// being noted the answer is no, and Redis is asked.
+  [[nodiscard]] bool has_applied(ShardId shard, std::uint64_t stream, std::uint64_t sequence) const noexcept {
+    if (shard >= count_ || stream == 0 || sequence == 0) return false;
+    const Shard::Applied& a = shards_[shard].applied;
+    const std::uint64_t stamp = a.stamp.load(std::memory_order_acquire);             // (8) pairs with (7)
+    const std::uint64_t seen_stream = a.stream.load(std::memory_order_acquire);      // (6) pairs with (5)
+    const std::uint64_t seen_sequence = a.sequence.load(std::memory_order_acquire);  // (4) pairs with (3); (6) with (5)
+    if (stamp % 2 != 0 || a.stamp.load(std::memory_order_relaxed) != stamp) return false;
+    return seen_stream == stream && seen_sequence >= sequence;
+  }
+
+#ifdef TIERCACHE_LAB
+  /// Another end of the validity, as if heartbeats had come back late or early.
+  void set_valid_until(ShardId shard, std::int64_t until_ms) noexcept {
+    shards_[shard].valid_until_ms = until_ms - coarse_tick_ms;
+  }
+#endif
+
   [[nodiscard]] bool all_valid() const noexcept {
     for (std::uint32_t i = 0; i < count_; ++i)
       if (valid_now(static_cast<ShardId>(i)) < 0) return false;
@@ -99,6 +154,11 @@ class Coherence {
     for (std::uint32_t i = 0; i < count_; ++i)
       oldest = std::min(oldest, shards_[i].coherent_as_of_ms.load(std::memory_order_relaxed));
     return oldest < 0 ? -1 : std::max<std::int64_t>(0, coarse_now_ms() - oldest);
+  }
+  /// As age_ms(), of one shard.
+  [[nodiscard]] std::int64_t age_ms(ShardId shard) const noexcept {
+    const std::int64_t as_of = shards_[shard].coherent_as_of_ms.load(std::memory_order_relaxed);
+    return as_of < 0 ? -1 : std::max<std::int64_t>(0, coarse_now_ms() - as_of);
   }
   [[nodiscard]] std::uint32_t count() const noexcept { return count_; }
 

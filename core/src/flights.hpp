@@ -66,7 +66,8 @@ struct Flight {
 ///
 /// A joiner takes a value that was read before it asked. Three rules keep that inside the promise: an own write or an
 /// invalidation detaches the flight (a writer reads its own writes), a flight of an older generation is not joined, and none that
-/// began more than `join_age` ago (an invalidation may be on its way on a link that is dead).
+/// began more than `join_age` ago (an invalidation may be on its way on a link that is dead). A caller that asks for more names a
+/// younger age.
 class Flights {
  public:
   explicit Flights(Duration join_age) : join_age_(join_age) {}
@@ -76,7 +77,7 @@ class Flights {
     bool leads = false;
   };
 
-  Seat join(const std::string& key, std::uint32_t generation, bool loads) {
+  Seat join(const std::string& key, std::uint32_t generation, bool loads, Duration age = Duration::max()) {
     const SteadyTime now = std::chrono::steady_clock::now();
     const auto fresh = std::make_shared<Flight>(generation, loads, now);
     Seat seat{fresh, true};
@@ -84,9 +85,11 @@ class Flights {
         key,
         [&](std::shared_ptr<Flight>& there) {
           const bool current = there->generation == generation && now - there->began <= join_age_;
-          if (current && there->loads && !loads) {
-            seat = {};  // a reader without a loader waits for nobody's, and must not take the load's place
-          } else if (current && there->loads == loads) {
+          const bool young = now - there->began <= age;
+          if (current && there->loads && (!loads || !young)) {
+            seat = {};  // a reader without a loader waits for nobody's, and must not take the load's place;
+                        // nor does one that the load is too old for: it would be the third's, too
+          } else if (current && young && there->loads == loads) {
             seat = {there, false};
           } else {
             there = fresh;  // also a load in the place of a mere read: a caller with a loader does not wait for one without

@@ -351,10 +351,17 @@ void settle(WriteCall& call, std::span<const Key> keys, std::uint64_t write_id, 
 
 namespace {
 
-Result<void> outcome(StoreCore& core, RemoteReply&& reply) {
-  if (!reply.error) return {};
+Result<WriteToken> outcome(StoreCore& core, ShardId shard, RemoteReply&& reply) {
+  if (!reply.error) return WriteToken(shard, reply.stream, reply.sequence);
   core.errors.count(reply.error->code);
   return std::move(*reply.error);
+}
+
+/// Adds one request's outcome to that of a call of several: the first error stands, the token is of all.
+void add_outcome(Result<WriteToken>& all, Result<WriteToken>&& one) {
+  if (!all) return;
+  if (!one) all = std::move(one);
+  else all->merge(*one);
 }
 
 }  // namespace
@@ -363,7 +370,7 @@ Flow<ReadResult> read_flow(ReadCall& call) {
   for (;;) {
     const std::uint32_t generation =
         call.core.coherence.generation(call.key.shard) + call.view.clears.load(std::memory_order_acquire);
-    const Flights::Seat seat = call.core.flights.join(call.key.text, generation, call.loader != nullptr);
+    const Flights::Seat seat = call.core.flights.join(call.key.text, generation, call.loader != nullptr, call.join_age);
     if (!seat.flight) co_return co_await fetch(call);  // somebody loads: a reader that wants no load asks L2 for itself
     if (seat.leads) {
       ReadResult r;
@@ -437,7 +444,7 @@ Flow<std::vector<ReadResult>> read_many_flow(WriteCall& call, std::span<const Ke
   co_return results;
 }
 
-Flow<Result<void>> put_flow(WriteCall& call, const Key& key, const void* value) {
+Flow<Result<WriteToken>> put_flow(WriteCall& call, const Key& key, const void* value) {
   StoreCore& core = call.core;
   call.view.puts.fetch_add(1, std::memory_order_relaxed);
   if (!core.has_remote()) {
@@ -458,7 +465,7 @@ Flow<Result<void>> put_flow(WriteCall& call, const Key& key, const void* value) 
     const l1::PutStatus status = core.table->put(call.view.l1_id, key.id, hash, copy.get(), meta);
     core.flights.detach(key.physical.text);  // after the put: a flight begun before it must not be joined after it
     switch (status) {
-      case l1::PutStatus::stored: co_return Result<void>{};
+      case l1::PutStatus::stored: co_return WriteToken{};
       case l1::PutStatus::too_large:
         co_return Error{Errc::too_large, "view " + call.view.name + ": the value is over l1.max_entry_bytes"};
       default: co_return Error{Errc::refused, "view " + call.view.name + ": L1 has no room and could free none"};
@@ -483,20 +490,20 @@ Flow<Result<void>> put_flow(WriteCall& call, const Key& key, const void* value) 
   RemoteReply reply;
   co_await ask(call, request, reply);
   settle(call, {&key, 1}, request.write_id, reply);
-  co_return outcome(core, std::move(reply));
+  co_return outcome(core, request.shard, std::move(reply));
 }
 
-Flow<Result<void>> erase_flow(WriteCall& call, std::span<const Key> keys) {
+Flow<Result<WriteToken>> erase_flow(WriteCall& call, std::span<const Key> keys) {
   StoreCore& core = call.core;
   call.view.erases.fetch_add(keys.size(), std::memory_order_relaxed);
   if (!core.has_remote()) {
     for (const Key& key : keys) core.forget(call.view, key.id, key.physical.text);
-    co_return Result<void>{};
+    co_return WriteToken{};
   }
   // What one announcement may hold, well inside the message's own limits (1,024 keys, 1 MiB).
   constexpr std::size_t keys_a_message = 1024;
   constexpr std::size_t bytes_a_message = 512 * 1024;
-  Result<void> result;
+  Result<WriteToken> result = WriteToken{};
   for (std::uint32_t n_shard = 0; n_shard < core.keys.shard_count(); ++n_shard) {
     const auto shard = static_cast<ShardId>(n_shard);
     std::vector<Key> mine;
@@ -520,15 +527,15 @@ Flow<Result<void>> erase_flow(WriteCall& call, std::span<const Key> keys) {
       RemoteReply reply;
       co_await ask(call, request, reply);
       settle(call, batch, request.write_id, reply);
-      if (Result<void> r = outcome(core, std::move(reply)); !r && result.ok()) result = std::move(r);
+      add_outcome(result, outcome(core, shard, std::move(reply)));
     }
   }
   co_return result;
 }
 
-Flow<Result<void>> clear_flow(WriteCall& call) {
+Flow<Result<WriteToken>> clear_flow(WriteCall& call) {
   StoreCore& core = call.core;
-  Result<void> result;
+  Result<WriteToken> result = WriteToken{};
   for (std::uint32_t n_shard = 0; core.has_remote() && n_shard < core.keys.shard_count(); ++n_shard) {
     const auto shard = static_cast<ShardId>(n_shard);
     RemoteRequest request;
@@ -539,7 +546,7 @@ Flow<Result<void>> clear_flow(WriteCall& call) {
     request.deadline = call.deadline;
     RemoteReply reply;
     co_await ask(call, request, reply);
-    if (Result<void> r = outcome(core, std::move(reply)); !r && result.ok()) result = std::move(r);
+    add_outcome(result, outcome(core, shard, std::move(reply)));
   }
   // After the answers, or without them: voids entries, fills asked for before, and flights, whose generation no longer matches.
   call.view.clears.fetch_add(1, std::memory_order_acq_rel);

@@ -20,6 +20,7 @@ struct ReadCall {
   Deadline deadline;
   std::optional<std::chrono::milliseconds> ttl;
   const LoaderRef* loader;  ///< null: absent stays absent
+  Duration join_age = Duration::max();  ///< how long ago a fetch may have begun that is boarded; negative: none is
 };
 
 struct WriteCall {
@@ -39,9 +40,9 @@ struct Key {
 /// All control flow that crosses the tiers. REQUIRES of all: what the call refers to outlives the flow.
 Flow<ReadResult> read_flow(ReadCall& call);
 Flow<std::vector<ReadResult>> read_many_flow(WriteCall& call, std::span<const Key> keys);
-Flow<Result<void>> put_flow(WriteCall& call, const Key& key, const void* value);
-Flow<Result<void>> erase_flow(WriteCall& call, std::span<const Key> keys);
-Flow<Result<void>> clear_flow(WriteCall& call);
+Flow<Result<WriteToken>> put_flow(WriteCall& call, const Key& key, const void* value);
+Flow<Result<WriteToken>> erase_flow(WriteCall& call, std::span<const Key> keys);
+Flow<Result<WriteToken>> clear_flow(WriteCall& call);
 Flow<Result<bool>> exists_flow(WriteCall& call, const Key& key);
 Flow<Result<void>> update_flow(WriteCall& call, const Key& key, const DatabaseWriteRef& write);
 

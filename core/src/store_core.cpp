@@ -42,6 +42,15 @@ StoreCore::StoreCore(Config config_, Log log_)
 void StoreCore::start() {
   connect_ports(*this);
   if (remote) keeper = std::make_unique<LeaseKeeper>(*remote, config.lease_ttl);
+  if (remote && config.shadow_reads != 0) {
+    shadow = std::make_unique<ShadowReads>(*this);
+    try {
+      shadow->start();
+    } catch (const std::exception& e) {  // nothing but a measurement is missing
+      log(LogLevel::warn, std::string("no hit is compared with Redis: ") + e.what());
+      shadow.reset();
+    }
+  }
   if (bus) bus->start(*this);
   if (config.l1_pressure.enabled) {
     const std::uint64_t whole = config.l1.capacity_bytes;
@@ -59,6 +68,7 @@ StoreCore::~StoreCore() {
     // end.
     static_cast<void>(bus.release());
     static_cast<void>(keeper.release());
+    static_cast<void>(shadow.release());
     static_cast<void>(remote.release());
     static_cast<void>(guard.release());
     return;
@@ -78,6 +88,7 @@ void StoreCore::close(Deadline deadline) noexcept {
   if (bus) bus->stop(deadline);
   coherence.end();
   if (keeper) keeper->stop();
+  if (shadow) shadow->stop();
   if (guard) guard->stop();
 }
 
@@ -125,7 +136,10 @@ void StoreCore::on_gap(ShardId shard, GapReason reason) noexcept {
   // out by itself. So when Redis dies, L1 serves on within the budget. What is missed from here on is replayed from the log at
   // the next subscription, or voided by its gap, before anything can validate L1 again.
   wakes.wake_all();  // a word may have been lost, or will be
-  if (reason == GapReason::disconnected || reason == GapReason::silent) return;
+  coherence.forget_applied(shard);
+  if (reason == GapReason::disconnected) return;
+  // The last heartbeat came back a budget ago at least; what L1 holds may still be served to who takes it marked stale.
+  if (reason == GapReason::silent) return coherence.lapse(shard);
   if (reason == GapReason::subscribed || reason == GapReason::epoch_changed)
     coherence.set_epoch(shard, 0);  // unknown: Redis may have come back from an older snapshot
   coherence.bump(shard);
@@ -143,6 +157,10 @@ void StoreCore::on_server(std::uint64_t server) noexcept {
   bus_server.store(server, std::memory_order_release);  // (4) pairs with open_value: who sees the server sees no elder epoch
 }
 
+void StoreCore::on_applied(ShardId shard, std::uint64_t stream, std::uint64_t sequence) noexcept {
+  coherence.set_applied(shard, stream, sequence);
+}
+
 ViewState* StoreCore::find_view(std::string_view name) noexcept {
   for (std::size_t i = local_hash(name, 0), n = 0; n < by_slot_.size(); ++i, ++n) {
     ViewState* view = by_slot_[i % by_slot_.size()].load(std::memory_order_acquire);  // (2) pairs with (1)
@@ -157,6 +175,8 @@ Result<ViewState*> StoreCore::open_view(std::string_view name, const ViewOptions
   const std::string field = "view " + std::string(name);
   if (options.ttl.count() < 0 || options.l1_ttl.count() < 0 || options.soft_ttl.count() < 0 || options.deadline.count() < 0)
     return Error{Errc::invalid_argument, field + ": ttl, l1_ttl, soft_ttl, deadline: must not be negative"};
+  if (options.max_staleness.count() < 0 || options.stale_max.count() < 0)
+    return Error{Errc::invalid_argument, field + ": max_staleness, stale_max: must not be negative"};
   if (!(options.ttl_jitter >= 0 && options.ttl_jitter <= 0.5))
     return Error{Errc::invalid_argument, field + ": ttl_jitter: must be 0 .. 0.5"};
   if (options.l1_idle_ttl.count() < 0 || options.l1_idle_ttl > idle_ttl_max)
@@ -231,8 +251,13 @@ StoreSnapshot StoreCore::snapshot() const {
   if (bus) {
     const std::int64_t age = coherence.age_ms();
     s.coherence_age_seconds = age < 0 ? -1 : static_cast<double>(age) / 1000;
+    for (std::uint32_t shard = 0; shard < coherence.count(); ++shard) {
+      const std::int64_t ms = coherence.age_ms(static_cast<ShardId>(shard));
+      s.shard_coherence_age_seconds.push_back(ms < 0 ? -1 : static_cast<double>(ms) / 1000);
+    }
     s.staleness_budget_seconds = std::chrono::duration<double>(config.bus.staleness_budget).count();
   }
+  if (shadow) s.shadow = shadow->stats();
   s.errors = errors.snapshot();
   s.health = health();
   return s;

@@ -4,6 +4,7 @@
 #include "coherence.hpp"
 #include "flights.hpp"
 #include "key.hpp"
+#include "shadow_reads.hpp"
 #include "view_state.hpp"
 #include "wakes.hpp"
 
@@ -101,6 +102,7 @@ class StoreCore final : public BusSink {
   void on_wake(ShardId shard, std::string_view key) noexcept override;
   void on_epoch(ShardId shard, std::uint64_t epoch) noexcept override;
   void on_server(std::uint64_t server) noexcept override;
+  void on_applied(ShardId shard, std::uint64_t stream, std::uint64_t sequence) noexcept override;
 
   [[nodiscard]] ViewState* find_view(std::string_view name) noexcept;
   Result<ViewState*> open_view(std::string_view name, const ViewOptions& options, const ValueOps& ops);
@@ -128,6 +130,7 @@ class StoreCore final : public BusSink {
   std::unique_ptr<RemotePort> remote;  ///< null: L1 only
   std::unique_ptr<BusPort> bus;        ///< null: none
   std::unique_ptr<LeaseKeeper> keeper;
+  std::unique_ptr<ShadowReads> shadow;       ///< null: no hit is compared. Made before any view exists
   std::unique_ptr<l1::PressureGuard> guard;  ///< null: memory pressure is not followed
   Flights flights;
   AnsweredWrites writes;

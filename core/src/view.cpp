@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <tiercache/core/view.hpp>
 
+#include "contract.hpp"
 #include "flow.hpp"
+#include "hit.hpp"
 
 #include <tiercache/base/lab.hpp>
 
 #include <algorithm>
 #include <array>
+#include <bit>
+#include <limits>
 
 namespace tiercache::detail {
 namespace {
@@ -42,6 +46,14 @@ R contain(StoreCore* core, F&& call) noexcept {
 
 }  // namespace
 
+View::View(std::shared_ptr<StoreCore> core, ViewState* state, std::optional<Error> error) noexcept
+    : core_(std::move(core)),
+      state_(state),
+      plain_(state != nullptr && state->options.max_staleness.count() == 0 ? state : nullptr),
+      shadow_mask_(core_ && core_->shadow ? std::bit_ceil(std::uint64_t{core_->config.shadow_reads}) - 1
+                                          : std::numeric_limits<std::uint64_t>::max()),
+      error_(std::move(error)) {}
+
 /// What a hit must know before it probes L1. now_ms < 0: L1 may not answer.
 [[gnu::always_inline]] inline View::Standing View::standing(std::string_view id) const noexcept {
   const StoreCore& core = *core_;
@@ -63,7 +75,7 @@ R contain(StoreCore* core, F&& call) noexcept {
 }
 
 l1::Pin View::probe(std::string_view id) noexcept {
-  if (state_ == nullptr) [[unlikely]]
+  if (plain_ == nullptr) [[unlikely]]
     return {};
   l1::Table& table = *core_->table;
   const std::uint64_t hash = table.hash(state_->l1_id, id);
@@ -73,26 +85,21 @@ l1::Pin View::probe(std::string_view id) noexcept {
     return {};
   TIERCACHE_LAB_POINT(validity_to_probe, id);
   l1::Pin pin = table.find(state_->l1_id, id, hash, standing.generation, standing.now_ms);
-  if (pin) [[likely]] {
-    state_->l1_hits.add();
-    table.count_hit(state_->l1_id, id, hash, *pin.entry());
-  }
+  if (pin) [[likely]]
+    count_hit(*core_, *state_, shadow_mask_, id, hash, *pin.entry());
   return pin;
 }
 
 bool View::visit(std::string_view id, FunctionRef<void(const l1::Entry&)> f) {
-  if (state_ == nullptr) return false;
+  if (plain_ == nullptr) return state_ != nullptr && visit_within(Contract(*state_, {}), id, f);
   const Standing standing = this->standing(id);
   if (standing.now_ms < 0) return false;
   l1::Table& table = *core_->table;
   const std::uint64_t hash = table.hash(state_->l1_id, id);
-  const bool hit =
-      table.visit(state_->l1_id, id, hash, standing.generation, standing.now_ms, [&](const void*, const l1::Entry& entry) {
-        table.count_hit(state_->l1_id, id, hash, entry);
-        f(entry);
-      });
-  if (hit) state_->l1_hits.add();
-  return hit;
+  return table.visit(state_->l1_id, id, hash, standing.generation, standing.now_ms, [&](const void*, const l1::Entry& entry) {
+    count_hit(*core_, *state_, shadow_mask_, id, hash, entry);
+    f(entry);
+  });
 }
 
 ReadResult View::probe_copy(std::string_view id) {
@@ -121,8 +128,7 @@ void View::probe_many(std::span<const std::string_view> ids, std::span<ReadResul
       table.find_many(state_->l1_id, some, hashes.data(), standing.generation, standing.now_ms, pins.data());
       for (std::size_t i = 0; i < some.size(); ++i) {
         if (!pins[i]) continue;
-        state_->l1_hits.add();
-        table.count_hit(state_->l1_id, some[i], hashes[i], *pins[i].entry());
+        count_hit(*core_, *state_, shadow_mask_, some[i], hashes[i], *pins[i].entry());
       }
     } else {
       state_->l1_bypassed.fetch_add(some.size() - 1, std::memory_order_relaxed);  // standing() counted one
@@ -152,7 +158,11 @@ ReadResult View::read(std::string_view id, const ReadOptions& options, const Loa
     if (error_) return refused(error_->code, error_->message);
     if (const char* fault = id_fault(id)) return refused(Errc::invalid_argument, fault);
     if (const char* why = core_->unusable()) return refused(Errc::closed, why);
-    if (options.ttl && options.ttl->count() < 0) return refused(Errc::invalid_argument, "ttl: must not be negative");
+    if (const char* what = fault(options)) return refused(Errc::invalid_argument, what);
+    const Contract contract(*state_, options);
+    if (const bool probed = plain(options) && plain_ != nullptr; !probed || contract.when_stale != WhenStale::revalidate) {
+      if (std::optional<ReadResult> r = answer_from_l1(contract, id, probed, true)) return std::move(*r);
+    }
     state_->l1_misses.fetch_add(1, std::memory_order_relaxed);
     BlockingDriver driver;
     ReadCall call{*core_,
@@ -163,7 +173,8 @@ ReadResult View::read(std::string_view id, const ReadOptions& options, const Loa
                   core_->table->hash(state_->l1_id, id),
                   deadline_of(*core_, *state_, options.deadline),
                   options.ttl,
-                  loader};
+                  loader,
+                  contract.join_age()};
     return read_flow(call).run();
   });
 }
@@ -173,11 +184,24 @@ std::vector<ReadResult> View::read_many(std::span<const std::string_view> ids, c
   std::vector<Key> missing;
   std::vector<std::size_t> places;
   const char* closed = error_ ? nullptr : core_->unusable();
-  if (!error_) probe_many(ids, results);
+  const char* bad_option = fault(options);
+  if (!error_ && bad_option == nullptr) {
+    const Contract contract(*state_, options);
+    if (plain(options) && plain_ != nullptr && contract.when_stale == WhenStale::revalidate) {
+      probe_many(ids, results);
+    } else {
+      for (std::size_t i = 0; i < ids.size() && closed == nullptr; ++i) {
+        if (std::optional<ReadResult> r = answer_from_l1(contract, ids[i], false, i < l1::pins_per_thread() / 2))
+          results[i] = std::move(*r);
+      }
+    }
+  }
   for (std::size_t i = 0; i < ids.size(); ++i) {
-    if (results[i].has_value()) continue;
+    if (results[i].has_value() || results[i].error) continue;
     if (error_) {
       results[i] = refused(error_->code, error_->message);
+    } else if (bad_option != nullptr) {
+      results[i] = refused(Errc::invalid_argument, bad_option);
     } else if (const char* fault = id_fault(ids[i])) {
       results[i] = refused(Errc::invalid_argument, fault);
     } else if (closed != nullptr) {
@@ -196,8 +220,8 @@ std::vector<ReadResult> View::read_many(std::span<const std::string_view> ids, c
   return results;
 }
 
-Result<void> View::put(std::string_view id, const void* value, const WriteOptions& options) noexcept {
-  return contain<Result<void>>(core_.get(), [&]() -> Result<void> {
+Result<WriteToken> View::put(std::string_view id, const void* value, const WriteOptions& options) noexcept {
+  return contain<Result<WriteToken>>(core_.get(), [&]() -> Result<WriteToken> {
     if (error_) return *error_;
     if (const char* fault = id_fault(id)) return Error{Errc::invalid_argument, fault};
     if (const char* why = core_->unusable()) return Error{Errc::closed, why};
@@ -210,8 +234,8 @@ Result<void> View::put(std::string_view id, const void* value, const WriteOption
   });
 }
 
-Result<void> View::erase(std::span<const std::string_view> ids, const WriteOptions& options) noexcept {
-  return contain<Result<void>>(core_.get(), [&]() -> Result<void> {
+Result<WriteToken> View::erase(std::span<const std::string_view> ids, const WriteOptions& options) noexcept {
+  return contain<Result<WriteToken>>(core_.get(), [&]() -> Result<WriteToken> {
     if (error_) return *error_;
     for (const std::string_view id : ids)
       if (const char* fault = id_fault(id)) return Error{Errc::invalid_argument, fault};
@@ -225,8 +249,8 @@ Result<void> View::erase(std::span<const std::string_view> ids, const WriteOptio
   });
 }
 
-Result<void> View::clear(const WriteOptions& options) noexcept {
-  return contain<Result<void>>(core_.get(), [&]() -> Result<void> {
+Result<WriteToken> View::clear(const WriteOptions& options) noexcept {
+  return contain<Result<WriteToken>>(core_.get(), [&]() -> Result<WriteToken> {
     if (error_) return *error_;
     if (const char* why = core_->unusable()) return Error{Errc::closed, why};
     BlockingDriver driver;
@@ -253,8 +277,16 @@ Result<bool> View::exists(std::string_view id, const ReadOptions& options) noexc
   return contain<Result<bool>>(core_.get(), [&]() -> Result<bool> {
     if (error_) return *error_;
     if (const char* fault = id_fault(id)) return Error{Errc::invalid_argument, fault};
-    if (probe(id)) return true;
+    if (const char* what = fault(options)) return Error{Errc::invalid_argument, what};
+    const bool probed = plain(options) && plain_ != nullptr;
+    if (probed && probe(id)) return true;
     if (const char* why = core_->unusable()) return Error{Errc::closed, why};
+    if (const Contract contract(*state_, options); !probed || contract.when_stale != WhenStale::revalidate) {
+      if (std::optional<ReadResult> r = answer_from_l1(contract, id, probed, true)) {
+        if (r->error) return std::move(*r->error);
+        return true;
+      }
+    }
     BlockingDriver driver;
     WriteCall call{*core_, *state_, driver, deadline_of(*core_, *state_, options.deadline), {}, 0};
     const Key key{id, core_->keys.physical(state_->name, id)};
@@ -278,6 +310,8 @@ ViewStats ViewState::stats(const l1::Table& table) const {
   s.l1_bypassed = get(l1_bypassed);
   s.bad_envelopes = get(bad_envelopes);
   s.foreign_values = get(foreign_values);
+  s.l1_stale_hits = get(l1_stale_hits);
+  s.l1_behind = get(l1_behind);
   s.l1_quota_bytes = options.l1_quota_bytes;
   s.l1_bytes = table.view_bytes(l1_id);
   return s;

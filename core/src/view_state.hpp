@@ -73,7 +73,7 @@ struct ViewState {
 
   HitCounter l1_hits;
   std::atomic<std::uint64_t> l1_misses{0}, l2_hits{0}, misses{0}, loads{0}, load_failures{0}, flight_joins{0}, puts{0}, erases{0},
-      l1_bypassed{0}, bad_envelopes{0}, foreign_values{0};
+      l1_bypassed{0}, bad_envelopes{0}, foreign_values{0}, l1_stale_hits{0}, l1_behind{0};
 
   [[nodiscard]] ViewStats stats(const l1::Table& table) const;
 };

@@ -69,6 +69,11 @@ class LoggingSink final : public BusSink {
   void on_coherent(ShardId shard, SteadyTime until) noexcept override { sink_.on_coherent(shard, until); }
   void on_epoch(ShardId shard, std::uint64_t epoch) noexcept override { sink_.on_epoch(shard, epoch); }
   void on_server(std::uint64_t server) noexcept override { sink_.on_server(server); }
+  void on_applied(ShardId shard, std::uint64_t epoch, std::uint64_t sequence) noexcept override {
+    sink_.on_applied(shard, stream_id(epoch, run_id_), sequence);
+  }
+  /// The server that the link leads to from now on.
+  void set_run_id(std::string_view run_id) { run_id_ = run_id; }
 
  private:
   struct Once : OncePer {
@@ -76,6 +81,7 @@ class LoggingSink final : public BusSink {
   };
   BusSink& sink_;
   const Log& log_;
+  std::string run_id_;
   std::array<Once, gap_reason_count> once_;
 };
 
@@ -226,6 +232,7 @@ class Subscriber {
       if (!opened && log_failure_()) log_(LogLevel::warn, "bus: cannot connect: " + opened.error().message);
       return machine_.disconnected(now());
     }
+    sink_.set_run_id(connection_->run_id());
     if (machine_.connected(now()) == Machine::Action::subscribe) subscribe();
   }
   bool enter_connecting() noexcept {

@@ -111,7 +111,8 @@ std::string_view Machine::message(ShardId id, std::string_view bytes, SteadyTime
   const bool heartbeat = parsed.head.kind == Kind::heartbeat;
   if (heartbeat || parsed.head.sequence != 0) check_number(id, shard, parsed.head);
   apply(id, parsed);
-  // While numbers are missing a heartbeat proves nothing.
+  // While numbers are missing neither a number nor a heartbeat proves anything.
+  if ((heartbeat || parsed.head.sequence != 0) && !shard.replaying) sink_.on_applied(id, shard.epoch, shard.baseline);
   if (heartbeat && parsed.head.origin == options_.origin && !shard.replaying) own_heartbeat(id, shard, parsed.head, now);
   if (lab::ablated(lab::Remedy::heartbeat)) sink_.on_coherent(id, SteadyTime::max());
   return {};

@@ -118,6 +118,12 @@ void Tracking::on_clear(ShardId shard, std::string_view type, std::uint64_t orig
 void Tracking::on_gap(ShardId shard, GapReason reason) noexcept { sink_.on_gap(shard, reason); }
 void Tracking::on_epoch(ShardId shard, std::uint64_t epoch) noexcept { sink_.on_epoch(shard, epoch); }
 
+void Tracking::on_wake(ShardId shard, std::string_view key) noexcept { sink_.on_wake(shard, key); }
+
+void Tracking::on_applied(ShardId shard, std::uint64_t epoch, std::uint64_t sequence) noexcept {
+  if (options_.source == Source::both) sink_.on_applied(shard, epoch, sequence);
+}
+
 /// A gap in between takes nothing back: what is older than the gap is void, and the claim holds for what is younger.
 void Tracking::on_coherent(ShardId shard, SteadyTime until) noexcept {
   if (lab::ablated(lab::Remedy::tracking)) return sink_.on_coherent(shard, until);

@@ -54,8 +54,8 @@ struct TrackingCounters {
 /// passed on: Redis names them once more in the same turn, and an entry is void once. Not thread-safe: one thread feeds it
 /// (`counters()` excepted).
 ///
-/// on_applied and whatever else a sink may be told by default are deliberately not passed on with Source::tracking: there a
-/// message that was read is not yet one whose keys were dropped.
+/// on_applied is not passed on with Source::tracking: there a message that was read is not yet one whose keys were dropped. So a
+/// read with a token asks Redis.
 class Tracking final : public BusSink {
  public:
   static constexpr std::string_view channel = "__redis__:invalidate";
@@ -89,6 +89,8 @@ class Tracking final : public BusSink {
   void on_gap(ShardId shard, GapReason reason) noexcept override;
   void on_coherent(ShardId shard, SteadyTime until) noexcept override;
   void on_epoch(ShardId shard, std::uint64_t epoch) noexcept override;
+  void on_wake(ShardId shard, std::string_view key) noexcept override;
+  void on_applied(ShardId shard, std::uint64_t epoch, std::uint64_t sequence) noexcept override;
 
  private:
   [[nodiscard]] bool take_keys(const std::vector<l2::Reply>& keys);

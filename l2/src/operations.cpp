@@ -55,12 +55,24 @@ Result<void> take_flag(const Result<Reply>& r, bool& to) {
   return {};
 }
 
+// Where the announcement stands in the shard's stream: {sequence, epoch, ...}.
+Result<void> take_position(const Result<Reply>& r, std::size_t elements, const Exchange& x, RemoteReply& to) {
+  if (!r) return r.error();
+  if (r->type != Reply::Type::array || r->elements.size() != elements) return nonsense();
+  const Reply& sequence = r->elements[0];
+  const Reply& epoch = r->elements[1];
+  if (sequence.type != Reply::Type::integer || sequence.integer < 0 || epoch.text.size() != 8) return nonsense();
+  to.sequence = static_cast<std::uint64_t>(sequence.integer);
+  to.epoch = load_be<8>(epoch.text.data());
+  to.stream = stream_id(to.epoch, x.connection().run_id());
+  return {};
+}
+
 // Numbers and publishes on its own; the answer is the epoch.
-Result<std::string> announce(const MessageParts& m, const Prepared& p, std::string_view most, Exchange& x) {
+Result<std::string> announce(const MessageParts& m, const Prepared& p, std::string_view most, Exchange& x, RemoteReply& reply) {
   auto r = x.run(scripts().announce, Views{p.names.seq, p.names.epoch, p.names.log},
                  Views{p.names.channel, m.before, m.after, p.candidate, most});
-  if (!r) return r.error();
-  if (r->type != Reply::Type::array || r->elements.size() != 2 || r->elements[1].text.size() != 8) return nonsense();
+  if (auto done = take_position(r, 2, x, reply); !done) return std::move(done).error();
   return std::move(r->elements[1].text);
 }
 
@@ -216,7 +228,7 @@ Result<void> Operations::put(const RemoteRequest& request, const Prepared& p, Ex
   m.add(request.keys[0], request.version);
   const std::string ttl = std::to_string(request.ttl_ms);
   if (lab::ablated(lab::Remedy::atomic_write)) {
-    auto epoch = announce(m, p, log_entries_, x);
+    auto epoch = announce(m, p, log_entries_, x, reply);
     if (!epoch) return epoch.error();
     TIERCACHE_LAB_POINT(publish_to_store, request.keys[0]);
     const std::string bytes = std::string(request.head) + *epoch + std::string(request.payload);
@@ -234,9 +246,11 @@ Result<void> Operations::put(const RemoteRequest& request, const Prepared& p, Ex
   const auto r =
       x.run(scripts().put, Views{request.keys[0], p.leases[0], p.names.seq, p.names.epoch, p.names.log},
             Views{p.names.channel, m.before, m.after, p.candidate, request.head, request.payload, ttl, version, log_entries_});
-  if (auto done = take_flag(r, reply.applied); !done) return done;
-  if (!reply.applied) return Error{Errc::superseded, "the same or a newer version stands"};
-  return {};
+  if (r && r->type == Reply::Type::integer && r->integer == 0)
+    return Error{Errc::superseded, "the same or a newer version stands"};
+  auto done = take_position(r, 2, x, reply);
+  reply.applied = done.ok();
+  return done;
 }
 
 Result<void> Operations::erase(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const {
@@ -246,7 +260,7 @@ Result<void> Operations::erase(const RemoteRequest& request, const Prepared& p, 
   Views keys(request.keys.begin(), request.keys.end());
   keys.insert(keys.end(), p.leases.begin(), p.leases.end());
   if (lab::ablated(lab::Remedy::atomic_write)) {
-    if (auto epoch = announce(m, p, log_entries_, x); !epoch) return epoch.error();
+    if (auto epoch = announce(m, p, log_entries_, x, reply); !epoch) return epoch.error();
     TIERCACHE_LAB_POINT(publish_to_store, request.keys[0]);
     Views del = {"DEL"};
     del.insert(del.end(), request.keys.begin(), request.keys.end());
@@ -259,8 +273,9 @@ Result<void> Operations::erase(const RemoteRequest& request, const Prepared& p, 
     return take_integer(std::move(gone->front()), reply.count);
   }
   keys.insert(keys.end(), {p.names.seq, p.names.epoch, p.names.log});
-  return take_integer(x.run(scripts().erase, keys, Views{p.names.channel, m.before, m.after, p.candidate, log_entries_}),
-                      reply.count);
+  const auto r = x.run(scripts().erase, keys, Views{p.names.channel, m.before, m.after, p.candidate, log_entries_});
+  if (auto done = take_position(r, 3, x, reply); !done) return done;
+  return take_integer(r->elements[2], reply.count);
 }
 
 Result<void> Operations::lease_get(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const {
@@ -269,9 +284,7 @@ Result<void> Operations::lease_get(const RemoteRequest& request, const Prepared&
   if (!r) return r.error();
   reply.values.assign(1, std::nullopt);
   if (r->type == Reply::Type::integer) {
-    reply.lease = r->integer == 1   ? LeaseState::granted
-                  : r->integer == 2 ? LeaseState::gated
-                                    : LeaseState::held;
+    reply.lease = r->integer == 1 ? LeaseState::granted : r->integer == 2 ? LeaseState::gated : LeaseState::held;
     return {};
   }
   const bool pair = r->type == Reply::Type::array && r->elements.size() == 2 && r->elements[0].type == Reply::Type::string &&
@@ -297,12 +310,12 @@ Result<void> Operations::lease_fill(const RemoteRequest& request, const Prepared
 Result<void> Operations::clear(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const {
   MessageParts m(MessageParts::Kind::clear, request.shard, origin_, request.write_id);
   m.add(request.type, 0);
-  if (auto epoch = announce(m, p, log_entries_, x); !epoch) return epoch.error();
+  if (auto epoch = announce(m, p, log_entries_, x, reply); !epoch) return epoch.error();
   const auto rest = [&]() -> Result<void> {
     std::int64_t leases = 0;
     if (auto done = unlink_all(names_.lease_prefix(request.type, p.names), x, leases); !done) return done;
     if (auto done = unlink_all(names_.data_prefix(request.type, p.names), x, reply.count); !done) return done;
-    if (auto epoch = announce(m, p, log_entries_, x); !epoch) return epoch.error();
+    if (auto epoch = announce(m, p, log_entries_, x, reply); !epoch) return epoch.error();
     return {};
   };
   if (auto done = rest(); !done) {

@@ -110,7 +110,7 @@ local m
 m, e = announcement(n, e, KEYS[3], KEYS[4], KEYS[5], ARGV[9], ARGV[2], ARGV[3], ARGV[4])
 redis.call('PUBLISH', ARGV[1], m)
 store(KEYS[1], ARGV[5] .. e .. ARGV[6], ARGV[7])
-return 1
+return {n, e}
 )lua";
 
 // DEL comes first: it must succeed even where no memory is left for anything else.
@@ -120,8 +120,10 @@ local gone = redis.call('DEL', unpack(KEYS, 1, count))
 redis.call('DEL', unpack(KEYS, count + 1, 2 * count))
 local seq, epoch, log = unpack(KEYS, #KEYS - 2)
 local n, e = number_or_zero(seq, epoch, ARGV[4])
-redis.call('PUBLISH', ARGV[1], (announcement(n, e, seq, epoch, log, ARGV[5], ARGV[2], ARGV[3], ARGV[4])))
-return gone
+local m
+m, e = announcement(n, e, seq, epoch, log, ARGV[5], ARGV[2], ARGV[3], ARGV[4])
+redis.call('PUBLISH', ARGV[1], m)
+return {n, e, gone}
 )lua";
 
 constexpr std::string_view announce_body = R"lua(

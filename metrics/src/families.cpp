@@ -326,6 +326,49 @@ void add_health(Builder& out, const std::vector<Named>& stores) {
   }
 }
 
+/// How stale L1 may be, and how stale it was found to be.
+void add_staleness(Builder& out, const std::vector<Named>& stores) {
+  out.begin(
+      "l1_stale_hits_total", MetricType::Counter,
+      "Reads answered from L1 marked stale, beyond what they allowed, because the caller wanted that. Counted in hits_total.");
+  for (const Named& n : stores) {
+    for (const ViewStats& v : n.store.views) out.add(n.with({{"view", v.name}}), v.l1_stale_hits);
+  }
+  out.begin("l1_behind_total", MetricType::Counter,
+            "Reads with the token of a write that L1 had not applied yet, so that Redis was asked.");
+  for (const Named& n : stores) {
+    for (const ViewStats& v : n.store.views) out.add(n.with({{"view", v.name}}), v.l1_behind);
+  }
+  constexpr std::size_t shards_shown = 64;
+  out.begin("shard_coherence_age_seconds", MetricType::Gauge,
+            "coherence_age_seconds by shard; absent above 64 shards and without a bus.");
+  for (const Named& n : stores) {
+    const std::vector<double>& ages = n.store.shard_coherence_age_seconds;
+    for (std::size_t i = 0; i < ages.size() && ages.size() <= shards_shown; ++i) {
+      out.add(n.with({{"shard", std::to_string(i)}}), ages[i] < 0 ? std::numeric_limits<double>::infinity() : ages[i]);
+    }
+  }
+  const auto shadow = [&](const char* name, std::uint64_t ShadowStats::*field, const char* help) {
+    out.begin(name, MetricType::Counter, help);
+    for (const Named& n : stores) {
+      if (n.store.shadow.enabled) out.add(n.labels, n.store.shadow.*field);
+    }
+  };
+  shadow("shadow_reads_total", &ShadowStats::checked, "Hits of L1, sampled, that were compared with Redis.");
+  shadow("shadow_differing_total", &ShadowStats::differing,
+         "Of shadow_reads_total: Redis held another value, or none, when it was first asked.");
+  shadow("shadow_stale_total", &ShadowStats::stale,
+         "Of shadow_differing_total: L1 would still have answered with the old value a staleness budget later.");
+  shadow("shadow_orphaned_total", &ShadowStats::orphaned,
+         "Of shadow_differing_total: a budget later Redis had no value and L1 still had one: evicted there, or erased past the "
+         "bus.");
+  shadow("shadow_dropped_total", &ShadowStats::dropped, "Sampled hits that could not be compared.");
+  out.begin("shadow_stale_ppm", MetricType::Gauge, "shadow_stale_total of a million shadow_reads_total, since the store opened.");
+  for (const Named& n : stores) {
+    if (n.store.shadow.enabled) out.add(n.labels, n.store.shadow.stale_ppm());
+  }
+}
+
 }  // namespace
 
 std::vector<MetricFamily> families(const std::vector<StoreSnapshot>& stores) {
@@ -338,6 +381,7 @@ std::vector<MetricFamily> families(const std::vector<StoreSnapshot>& stores) {
   add_bus(out, named);
   add_errors(out, named);
   add_health(out, named);
+  add_staleness(out, named);
   return std::move(out).take();
 }
 

@@ -63,6 +63,7 @@ class FakeRemote final : public RemotePort {
   std::map<RemoteOp, int> calls;
   RemoteOp last = RemoteOp::ping;
   std::uint64_t epoch = 77;
+  std::uint64_t sequence = 0;
 
  private:
   std::string with_epoch(const RemoteRequest& q) const {
@@ -71,6 +72,10 @@ class FakeRemote final : public RemotePort {
     return bytes.append(q.payload);
   }
   void run(const RemoteRequest& q, RemoteReply& reply) {
+    if (q.op == RemoteOp::put || q.op == RemoteOp::erase || q.op == RemoteOp::clear) {
+      reply.epoch = reply.stream = epoch;
+      reply.sequence = ++sequence;
+    }
     switch (q.op) {
       case RemoteOp::get:
         for (const std::string& key : q.keys) {
@@ -170,7 +175,7 @@ struct IntView {
   explicit IntView(FakeStore& store, ViewOptions options = {}) : view(store.view<int>("n", options)) {}
 
   detail::ReadResult get(std::string_view id, const ReadOptions& o = {}) {
-    if (l1::Pin pin = view->probe(id)) {
+    if (l1::Pin pin = detail::View::plain(o) ? view->probe(id) : l1::Pin()) {
       detail::ReadResult r;
       r.pin = std::move(pin);
       r.source = Source::l1;
@@ -180,7 +185,7 @@ struct IntView {
   }
   template <class F>
   detail::ReadResult load(std::string_view id, F&& f, const ReadOptions& o = {}) {
-    if (l1::Pin pin = view->probe(id)) {
+    if (l1::Pin pin = detail::View::plain(o) ? view->probe(id) : l1::Pin()) {
       detail::ReadResult r;
       r.pin = std::move(pin);
       r.source = Source::l1;
@@ -194,8 +199,8 @@ struct IntView {
     const detail::LoaderRef ref(call);
     return view->read(id, o, &ref);
   }
-  Result<void> put(std::string_view id, int v, const WriteOptions& o = {}) { return view->put(id, &v, o); }
-  Result<void> erase(std::string_view id) { return view->erase(std::span(&id, 1), {}); }
+  Result<WriteToken> put(std::string_view id, int v, const WriteOptions& o = {}) { return view->put(id, &v, o); }
+  Result<WriteToken> erase(std::string_view id) { return view->erase(std::span(&id, 1), {}); }
   static int value(const detail::ReadResult& r) {
     return r.pin ? *static_cast<const int*>(r.pin.value()) : r.owned ? *static_cast<const int*>(r.owned.get()) : -1;
   }

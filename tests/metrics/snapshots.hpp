@@ -42,6 +42,10 @@ inline StoreSnapshot filled_snapshot() {
   for (auto& e : s.errors) e = next++;
   s.coherence_age_seconds = 0.25;
   s.staleness_budget_seconds = 2;
+  s.shard_coherence_age_seconds = {0.25, -1};
+  s.shadow.enabled = true;
+  fill(s.shadow.checked, s.shadow.differing, s.shadow.stale, s.shadow.orphaned, s.shadow.dropped);
+  for (ViewStats& v : s.views) fill(v.l1_stale_hits, v.l1_behind);
   s.health = {HealthState::ok, true, true, ""};
 
   Histogram latency;

@@ -143,7 +143,8 @@ TEST(Text, EveryNumberOfASnapshotStandsUnderItsName) {
 }
 
 TEST(Text, EverySeriesNamesItsStoreAndNoLabelIsUnexpected) {
-  const std::set<std::string> known{"env", "resource", "view", "tier", "kind", "reason", "state", "capacity", "keys", "le"};
+  const std::set<std::string> known{"env",   "resource", "view",  "tier", "kind", "reason",
+                                    "state", "capacity", "shard", "keys", "le"};
   const Exposition out = read_exposition(render_text({filled_snapshot()}));
   ASSERT_FALSE(out.samples.empty());
   for (const Sample& s : out.samples) {
@@ -249,6 +250,34 @@ TEST(Text, UnknownCoherenceIsInfiniteAndWithoutABusAbsent) {
   EXPECT_TRUE(std::isinf(read_exposition(render_text({s})).value("tiercache_coherence_age_seconds").value()));
   s.bus.enabled = false;
   EXPECT_FALSE(read_exposition(render_text({s})).value("tiercache_coherence_age_seconds").has_value());
+}
+
+TEST(Text, StalenessIsShownByShardAndAsItWasMeasured) {
+  StoreSnapshot s = filled_snapshot();
+  const Exposition out = read_exposition(render_text({s}));
+  ASSERT_EQ(out.error_text(), "");
+  const auto shown = [&](const char* name, const Labels& labels = {}) {
+    return out.value(std::string("tiercache_") + name, labels);
+  };
+  for (const ViewStats& v : s.views) {
+    EXPECT_EQ(shown("l1_stale_hits_total", {{"view", v.name}}), static_cast<double>(v.l1_stale_hits));
+    EXPECT_EQ(shown("l1_behind_total", {{"view", v.name}}), static_cast<double>(v.l1_behind));
+  }
+  EXPECT_EQ(shown("shard_coherence_age_seconds", {{"shard", "0"}}), 0.25);
+  EXPECT_TRUE(std::isinf(shown("shard_coherence_age_seconds", {{"shard", "1"}}).value())) << "never was";
+  EXPECT_EQ(shown("shadow_reads_total"), static_cast<double>(s.shadow.checked));
+  EXPECT_EQ(shown("shadow_differing_total"), static_cast<double>(s.shadow.differing));
+  EXPECT_EQ(shown("shadow_stale_total"), static_cast<double>(s.shadow.stale));
+  EXPECT_EQ(shown("shadow_orphaned_total"), static_cast<double>(s.shadow.orphaned));
+  EXPECT_EQ(shown("shadow_dropped_total"), static_cast<double>(s.shadow.dropped));
+  EXPECT_NEAR(shown("shadow_stale_ppm").value(),
+              1e6 * static_cast<double>(s.shadow.stale) / static_cast<double>(s.shadow.checked), 1);
+
+  s.shadow.enabled = false;
+  s.shard_coherence_age_seconds.assign(65, 1);
+  const Exposition less = read_exposition(render_text({s}));
+  EXPECT_FALSE(less.value("tiercache_shadow_stale_ppm").has_value());
+  EXPECT_FALSE(less.value("tiercache_shard_coherence_age_seconds", {{"shard", "0"}}).has_value()) << "too many series";
 }
 
 TEST(Text, LabelValuesAreEscaped) {

@@ -30,13 +30,13 @@ struct Loaded {
 /// `}`.
 ///
 /// Progress: a hit in L1 is lock-free (no lock, no allocation, no system call; no shared write when repeated, but for the one hit
-/// in some sixty that Config::l1.profile samples). Everything else talks to Redis and blocks up to the deadline. No call throws,
-/// but get_many for want of memory (or what V's copy throws) and visit what its visitor throws; what the loader throws becomes
-/// Errc::loader_failed for the leader and everyone who waited for it.
+/// in some sixty that Config::l1.profile samples, and those of Config::shadow_reads). Everything else talks to Redis and blocks
+/// up to the deadline. No call throws, but get_many for want of memory (or what V's copy throws) and visit what its visitor
+/// throws; what the loader throws becomes Errc::loader_failed for the leader and everyone who waited for it.
 ///
 /// A writer reads its own writes: after put or erase returned ok, reads of this store see that write or a later one; after any
 /// other answer from Redis, or none, they see what Redis holds, never an L1 copy of before. Other stores see it within the
-/// staleness budget once it returned ok.
+/// staleness budget once it returned ok, or at once where the reader brings the write's token (ReadOptions::after).
 template <class V, class C = Msgpack<V>>
 class Cache {
   static_assert(std::is_nothrow_move_constructible_v<V> && std::is_copy_constructible_v<V> && std::is_nothrow_destructible_v<V>,
@@ -44,11 +44,14 @@ class Cache {
   static_assert(Codec<C, V>, "C is no codec for V: see tiercache/core/codec.hpp");
 
  public:
-  /// L1, then Redis. Absent: an empty handle without error. Redis away: an empty handle with Errc::unavailable.
+  /// L1, then Redis. Absent: an empty handle without error. Redis away: an empty handle with Errc::unavailable. `options` say how
+  /// stale L1 may be and what is to be done where it is staler (max_staleness, when_stale), and which write it must have (after).
   [[nodiscard]] Handle<V> get(std::string_view key, const ReadOptions& options = {}) {
-    if (l1::Pin pin = view_->probe(key)) [[likely]]
-      return Handle<V>(std::move(pin), key);
-    if (Handle<V> copy = copy_of_hit(key)) return copy;
+    if (detail::View::plain(options)) [[likely]] {
+      if (l1::Pin pin = view_->probe(key)) [[likely]]
+        return Handle<V>(std::move(pin), key);
+      if (Handle<V> copy = copy_of_hit(key)) return copy;
+    }
     return wrap(view_->read(key, options, nullptr));
   }
 
@@ -59,33 +62,38 @@ class Cache {
   /// deadline_exceeded.
   template <class F>
   [[nodiscard]] Handle<V> get_or_load(std::string_view key, F&& loader, const ReadOptions& options = {}) {
-    if (l1::Pin pin = view_->probe(key)) [[likely]]
-      return Handle<V>(std::move(pin), key);
-    if (Handle<V> copy = copy_of_hit(key)) return copy;
+    if (detail::View::plain(options)) [[likely]] {
+      if (l1::Pin pin = view_->probe(key)) [[likely]]
+        return Handle<V>(std::move(pin), key);
+      if (Handle<V> copy = copy_of_hit(key)) return copy;
+    }
     const auto call = [&loader]() -> detail::LoadResult { return run_loader(loader); };
     const detail::LoaderRef ref(call);
     return wrap(view_->read(key, options, &ref));
   }
 
   /// Calls `f(const V&)` on a hit in L1 without making a handle; false when L1 has nothing coherent to offer. f must not keep the
-  /// reference. For the caller that wants L1 or nothing: it never talks to Redis.
+  /// reference. For the caller that wants L1 or nothing: it never talks to Redis. Coherent within the view's max_staleness; stale
+  /// values are not shown.
   template <class F>
   bool visit(std::string_view key, F&& f) {
     return view_->visit(key, [&f](const l1::Entry& entry) { std::forward<F>(f)(entry.value_as<V>()); });
   }
 
   /// Stores and announces in one atomic step. With Redis as the record: last write wins. Where a database is the record: erase()
-  /// after the commit, or put with {.version}. Does not fill L1 (with L2 disabled it does). Errors: see Errc; after
-  /// outcome_unknown erase.
-  Result<void> put(std::string_view key, const V& value, const WriteOptions& options = {}) {
+  /// after the commit, or put with {.version}. Does not fill L1 (with L2 disabled it does). Answers the token by which any
+  /// instance reads this write (with L2 disabled an empty one). Errors: see Errc; after outcome_unknown erase.
+  Result<WriteToken> put(std::string_view key, const V& value, const WriteOptions& options = {}) {
     return view_->put(key, &value, options);
   }
 
   /// Deletes and announces in one atomic step, and displaces every load of the key in progress anywhere. Erasing what is absent
   /// is ok. With {.version} that version survives: see WriteOptions.
-  Result<void> erase(std::string_view key, const WriteOptions& options = {}) { return view_->erase(std::span(&key, 1), options); }
-  /// One announcement for up to 1,024 keys of a shard. On an error some keys may be erased.
-  Result<void> erase_many(std::span<const std::string_view> keys, const WriteOptions& options = {}) {
+  Result<WriteToken> erase(std::string_view key, const WriteOptions& options = {}) {
+    return view_->erase(std::span(&key, 1), options);
+  }
+  /// One announcement for up to 1,024 keys of a shard. On an error some keys may be erased. The token is of all of them.
+  Result<WriteToken> erase_many(std::span<const std::string_view> keys, const WriteOptions& options = {}) {
     return view_->erase(keys, options);
   }
 
@@ -128,7 +136,7 @@ class Cache {
   /// Voids every key of the view: in this L1 at once, in Redis by SCAN in bounded batches, in other instances by announcement.
   /// Values put while it runs may go, too. Without a deadline in the options it may take 120 times l2.call_timeout. Errors:
   /// outcome_unknown: cut short, some keys may stand in Redis, call again with more time; unavailable: nothing was done in Redis.
-  Result<void> clear(const WriteOptions& options = {}) { return view_->clear(options); }
+  Result<WriteToken> clear(const WriteOptions& options = {}) { return view_->clear(options); }
 
   [[nodiscard]] ViewStats stats() const { return view_->stats(); }
   /// Of the store behind the view.
@@ -166,6 +174,7 @@ class Cache {
     handle.value_ = handle.pin_ ? &handle.pin_.template value_as<V>() : static_cast<const V*>(handle.owned_.get());
     handle.version_ = r.version;
     handle.source_ = r.source;
+    handle.stale_ = r.stale;
     if (r.error) handle.error_ = std::make_unique<Error>(std::move(*r.error));
     return handle;
   }

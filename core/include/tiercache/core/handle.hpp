@@ -32,7 +32,8 @@ class Handle {
         owned_(std::move(other.owned_)),
         error_(std::move(other.error_)),
         version_(std::exchange(other.version_, 0)),
-        source_(std::exchange(other.source_, Source::none)) {}
+        source_(std::exchange(other.source_, Source::none)),
+        stale_(std::exchange(other.stale_, false)) {}
   Handle& operator=(Handle&& other) noexcept {
     Handle taken(std::move(other));
     std::swap(value_, taken.value_);
@@ -41,6 +42,7 @@ class Handle {
     std::swap(error_, taken.error_);
     std::swap(version_, taken.version_);
     std::swap(source_, taken.source_);
+    std::swap(stale_, taken.stale_);
     return *this;
   }
 
@@ -59,6 +61,9 @@ class Handle {
   [[nodiscard]] std::uint64_t version() const noexcept {
     return pin_ ? pin_.entry()->version() : version_;  // not read before it is asked for: it lies on a line of its own
   }
+  /// True when L1 was not known to be coherent within the staleness asked for, and the caller wanted its value all the same
+  /// (WhenStale::serve_stale).
+  [[nodiscard]] bool stale() const noexcept { return stale_; }
   /// True when the value lies in L1 itself.
   [[nodiscard]] bool pinned() const noexcept { return static_cast<bool>(pin_); }
 
@@ -76,6 +81,7 @@ class Handle {
   std::unique_ptr<Error> error_;
   std::uint64_t version_ = 0;  ///< without a pin
   Source source_ = Source::none;
+  bool stale_ = false;
 };
 
 }  // namespace tiercache

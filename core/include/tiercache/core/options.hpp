@@ -1,11 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <tiercache/core/token.hpp>
+
 #include <chrono>
 #include <cstdint>
 #include <optional>
 
 namespace tiercache {
+
+/// What a read does where L1 is not coherent within the staleness asked for.
+enum class WhenStale : std::uint8_t {
+  revalidate,   ///< Redis is asked, as at a miss
+  serve_stale,  ///< L1's value is answered all the same, marked Handle::stale(), also while Redis is away; what L1 lacks is asked
+                ///< for. Never across a clear, nor what an instance held before it lost messages and was told so
+  fail,         ///< Errc::stale at once; nobody is asked
+};
 
 /// Defaults of a view.
 struct ViewOptions {
@@ -19,12 +29,22 @@ struct ViewOptions {
   double ttl_jitter = 0.1;   ///< L1 entries live this share shorter at random, so that they do not expire together; 0 .. 0.5
   std::uint16_t schema = 1;  ///< raise it when V's encoding changes: older values become misses, newer ones are left alone
   std::chrono::milliseconds deadline{0};  ///< of calls that name none; 0: the store's default_deadline
+  std::chrono::milliseconds max_staleness{0};    ///< of reads that name none; 0: bus.staleness_budget
+  WhenStale when_stale = WhenStale::revalidate;  ///< of reads that name none
+  std::chrono::milliseconds stale_max{0};  ///< serve_stale: no values where L1 was last coherent longer ago; 0: as the ttl allows
 };
 
 /// Options of one read, over the view's.
 struct ReadOptions {
   std::chrono::nanoseconds deadline{0};  ///< from the call on; 0: the view's. The loader's own time is not cut short by it.
   std::optional<std::chrono::milliseconds> ttl{};  ///< of a value that the loader brings; unset: the view's
+  /// L1 answers only while it is known to hold every write acknowledged so long before the call; 0: the view's. Below the
+  /// heartbeat's interval most reads ask Redis: L1 learns of that once an interval.
+  std::chrono::milliseconds max_staleness{0};
+  std::optional<WhenStale> when_stale{};  ///< and else; unset: the view's
+  /// Of a write, of whatever instance: L1 answers only if it has applied that write, else Redis is asked. It must outlive the
+  /// call. Not softened by when_stale.
+  AfterToken after{};
 };
 
 /// Options of one write, over the view's.

@@ -48,10 +48,10 @@ using MissCurvePoint = l1::MissCurvePoint;
 /// One cache of one process: one L1 table and byte budget, one pool of Redis connections, one bus. Several stores may live in a
 /// process; they share nothing but the hazard-pointer records.
 ///
-/// Threads: tc-l2, tc-bus, tc-beat, tc-keep, and with l1_pressure tc-mem; all signals blocked in them; no user code runs on them
-/// except the log sink and the destructors of values that an invalidation or eviction frees (any thread that calls the cache may
-/// run those, too: a value's destructor must not call the cache and should not block). Loaders and visitors run on the caller's
-/// thread.
+/// Threads: tc-l2, tc-bus, tc-beat, tc-keep, with l1_pressure tc-mem, with shadow_reads tc-shadow; all signals blocked in them;
+/// no user code runs on them except the log sink, the codec (tc-shadow) and the destructors of values that an invalidation or
+/// eviction frees (any thread that calls the cache may run those, too: a value's destructor must not call the cache and should
+/// not block). Loaders and visitors run on the caller's thread.
 ///
 /// Lifetime: views keep what they need alive; after close() or the store's end their calls return Errc::closed. Handles outlive
 /// all of it. After fork() the child's calls return Errc::closed beyond what L1 may still answer within the staleness budget.

@@ -82,27 +82,33 @@ struct ReadResult {
   std::optional<Error> error;
   std::uint64_t version = 0;
   Source source = Source::none;
+  bool stale = false;  ///< see Handle::stale()
   [[nodiscard]] bool has_value() const noexcept { return pin || owned; }
 };
 
 class StoreCore;
+struct Contract;
 struct ViewState;
 
 /// A named view, untyped. Thread-safe. Keeps its store's memory alive, not its threads.
 class View {
  public:
-  View(std::shared_ptr<StoreCore> core, ViewState* state, std::optional<Error> error) noexcept
-      : core_(std::move(core)), state_(state), error_(std::move(error)) {}
+  View(std::shared_ptr<StoreCore> core, ViewState* state, std::optional<Error> error) noexcept;
 
-  /// The hit path. Lock-free; empty when L1 has nothing coherent.
+  /// The hit path, for reads that are plain(). Lock-free; empty when L1 has nothing coherent, and always in a view with a
+  /// max_staleness of its own: read() looks for itself there.
   [[nodiscard]] l1::Pin probe(std::string_view id) noexcept;
+  /// Whether probe() may answer the call. Known at compile time where the call has no options.
+  [[nodiscard]] static bool plain(const ReadOptions& options) noexcept {
+    return options.max_staleness.count() == 0 && options.after.get() == nullptr;
+  }
   bool visit(std::string_view id, FunctionRef<void(const l1::Entry&)> f);
 
   [[nodiscard]] ReadResult read(std::string_view id, const ReadOptions& options, const LoaderRef* loader) noexcept;
   [[nodiscard]] std::vector<ReadResult> read_many(std::span<const std::string_view> ids, const ReadOptions& options);
-  Result<void> put(std::string_view id, const void* value, const WriteOptions& options) noexcept;
-  Result<void> erase(std::span<const std::string_view> ids, const WriteOptions& options) noexcept;
-  Result<void> clear(const WriteOptions& options) noexcept;
+  Result<WriteToken> put(std::string_view id, const void* value, const WriteOptions& options) noexcept;
+  Result<WriteToken> erase(std::span<const std::string_view> ids, const WriteOptions& options) noexcept;
+  Result<WriteToken> clear(const WriteOptions& options) noexcept;
   Result<void> update(std::string_view id, const DatabaseWriteRef& write, const WriteOptions& options) noexcept;
   [[nodiscard]] Result<bool> exists(std::string_view id, const ReadOptions& options) noexcept;
   [[nodiscard]] ViewStats stats() const;
@@ -115,13 +121,20 @@ class View {
     std::uint32_t generation;
   };
   [[nodiscard]] Standing standing(std::string_view id) const noexcept;
+  /// What L1 answers under a contract, a value or an error; nothing: L2 is to be asked. `probed`: probe() was tried, and counted
+  /// what it did not answer. Lock-free but for a copy, which is made where `pin` is false or the thread has no pin left; may
+  /// throw what that throws.
+  [[nodiscard]] std::optional<ReadResult> answer_from_l1(const Contract& contract, std::string_view id, bool probed, bool pin);
+  bool visit_within(const Contract& contract, std::string_view id, FunctionRef<void(const l1::Entry&)> f);
   /// The hits among `ids`, whole groups at a time, into `results`.
   void probe_many(std::span<const std::string_view> ids, std::span<ReadResult> results);
   /// A hit as a copy, where the thread has no pin left. May throw what the value's copy throws.
   [[nodiscard]] ReadResult probe_copy(std::string_view id);
 
   std::shared_ptr<StoreCore> core_;
-  ViewState* state_;  ///< owned by core_; null when error_ is set
+  ViewState* state_;           ///< owned by core_; null when error_ is set
+  ViewState* plain_;           ///< state_, or null where probe() must not answer
+  std::uint64_t shadow_mask_;  ///< a hit whose number has none of these bits is compared with L2; all bits: none is
   std::optional<Error> error_;
 };
 

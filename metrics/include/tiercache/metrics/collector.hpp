@@ -15,9 +15,9 @@ namespace tiercache::metrics {
 using Pull = std::function<std::vector<StoreSnapshot>()>;
 
 /// The snapshots in Prometheus' text format, version 0.0.4. A pure function. Every name begins with `tiercache_`; labels are env,
-/// resource and, where they apply, view, tier, kind, reason, state, capacity, keys (how many); never a key. Two stores of one env
-/// and resource would give the same series twice, which Prometheus rejects: the second and later ones carry the label store="2",
-/// "3", ...
+/// resource and, where they apply, view, tier, kind, reason, state, capacity, shard, keys (how many); never a key. Two stores of
+/// one env and resource would give the same series twice, which Prometheus rejects: the second and later ones carry the label
+/// store="2", "3", ...
 [[nodiscard]] std::string render_text(const std::vector<StoreSnapshot>& stores);
 
 /// The HTTP media type of render_text.

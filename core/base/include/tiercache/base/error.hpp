@@ -23,6 +23,8 @@ enum class Errc : std::uint8_t {
   closed,             ///< The store is closed, or this process is a fork's child.
   internal,           ///< A broken invariant was noticed and contained. Please report it.
   update_failed,      ///< update(): the caller's database write threw; `message` is its what(). The key was erased.
+  stale,              ///< L1 is not coherent within the staleness asked for, and the caller wanted no more than that
+                      ///< (WhenStale::fail). Nobody was asked, nothing changed.
 };
 
 /// The name of an error kind as it stands in logs and metrics ("deadline_exceeded"). Static storage.
@@ -40,10 +42,11 @@ enum class Errc : std::uint8_t {
     case Errc::closed: return "closed";
     case Errc::internal: return "internal";
     case Errc::update_failed: return "update_failed";
+    case Errc::stale: return "stale";
   }
   return "unknown";
 }
-inline constexpr std::size_t errc_count = 12;
+inline constexpr std::size_t errc_count = 13;
 
 /// An expected failure. `message` names the field, key or peer that it is about.
 struct Error {

@@ -58,6 +58,14 @@ struct WireHash {
   return x;
 }
 
+/// Names the stream of messages that is numbered under a log epoch in one run of a server. A server that came back from an older
+/// snapshot has the old epoch until somebody notices, and gives its numbers a second time: by its run id they are others. Never
+/// 0; the same in every process.
+[[nodiscard]] inline std::uint64_t stream_id(std::uint64_t epoch, std::string_view run_id) noexcept {
+  const std::uint64_t id = mix64(epoch) ^ XXH3_64bits(run_id.data(), run_id.size());
+  return id != 0 ? id : 1;
+}
+
 /// Unpredictable 64 bits: origin ids, epochs, seeds. Blocking (reads the system's entropy); not for hot paths.
 [[nodiscard]] inline std::uint64_t random_u64() {
   std::random_device device;

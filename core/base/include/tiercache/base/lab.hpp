@@ -38,6 +38,8 @@ enum class Remedy : unsigned {
   wake,              ///< a word on the bus wakes who waits for a lease
   tombstone,         ///< an erase that carries a version leaves it behind
   server_distrust,   ///< where epochs are distrusted, so are values of a server that the bus has not heard from
+  as_of_check,       ///< a read with max_staleness looks as of when L1 is coherent, and boards no fetch older than that
+  applied_check,     ///< a read with a token looks whether its write was applied here, and boards no fetch begun before
 };
 
 #ifdef TIERCACHE_LAB

@@ -85,6 +85,9 @@ struct RemoteReply {
   std::int64_t count = 0;
   bool applied = false;
   std::vector<std::string> messages;  ///< resync: in order, without a hole; an empty one was too long to be logged
+  std::uint64_t epoch = 0;     ///< put, erase, clear: the log epoch of the (last) announcement
+  std::uint64_t sequence = 0;  ///< and its number; 0: it could not be counted
+  std::uint64_t stream = 0;    ///< stream_id() of the epoch and the server that answered
 };
 
 /// The remote store. Thread-safe. Implementations never throw and never block past request.deadline.
@@ -133,6 +136,12 @@ class BusSink {
   virtual void on_epoch(ShardId shard, std::uint64_t epoch) noexcept = 0;
   /// The run of the server that sends from here on. No epoch that was heard from another one is known to be in force on it.
   virtual void on_server(std::uint64_t /*server*/) noexcept {}
+  /// Every message up to number `sequence` was applied, or what it was about is void. `stream`: the machine tells the log epoch,
+  /// the bus stream_id() of that and of the server it listens to. A sink that is not told answers fewer reads with a token from
+  /// L1, and no wrong ones.
+  virtual void on_applied(ShardId shard, std::uint64_t stream, std::uint64_t sequence) noexcept {
+    static_cast<void>(shard), static_cast<void>(stream), static_cast<void>(sequence);
+  }
 };
 
 /// The bus. start() and stop() once each, from one thread; the rest thread-safe.

@@ -42,6 +42,11 @@ class [[nodiscard]] Result<void> {
  public:
   Result() = default;
   Result(Error error) : error_(std::move(error)) {}  // NOLINT(google-explicit-constructor)
+  /// Whether it went well, without what it brought.
+  template <class T>
+  Result(const Result<T>& other) {  // NOLINT(google-explicit-constructor)
+    if (!other.ok()) error_ = other.error();
+  }
 
   [[nodiscard]] bool ok() const noexcept { return !error_.has_value(); }
   explicit operator bool() const noexcept { return ok(); }

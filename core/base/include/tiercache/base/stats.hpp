@@ -124,6 +124,8 @@ struct ViewStats {
   std::uint64_t foreign_values = 0;  ///< values without our magic, or of a newer format or schema: left alone
   std::uint64_t l1_bytes = 0;        ///< that the view's entries take of L1's budget
   std::uint64_t l1_quota_bytes = 0;  ///< the most that they may; 0: no limit
+  std::uint64_t l1_stale_hits = 0;   ///< of l1_hits: answered marked stale (WhenStale::serve_stale)
+  std::uint64_t l1_behind = 0;       ///< reads whose token L1 had not applied yet: Redis was asked
 };
 
 /// The workload of L1 as it is sampled: estimates, of lately.
@@ -184,6 +186,21 @@ struct GateStats {
   std::uint64_t gated = 0;    ///< loads that met an update in progress: their values were stored nowhere
 };
 
+/// Hits of L1 that were compared with Redis afterwards (Config::shadow_reads).
+struct ShadowStats {
+  bool enabled = false;
+  std::uint64_t checked = 0;    ///< compared to the end
+  std::uint64_t differing = 0;  ///< of them: Redis held another value, or none, when it was asked first
+  std::uint64_t stale = 0;      ///< of those: L1 would still have answered with the old value a budget later
+  std::uint64_t orphaned = 0;  ///< not in `stale`: a budget later Redis had no value at all, and L1 still had one (evicted there,
+                               ///< or erased by somebody who told nobody)
+  std::uint64_t dropped = 0;   ///< not compared: too many at a time, gone from L1, or Redis did not answer
+  /// `stale` of a million checked; 0 without any.
+  [[nodiscard]] double stale_ppm() const noexcept {
+    return checked == 0 ? 0 : static_cast<double>(stale) * 1e6 / static_cast<double>(checked);
+  }
+};
+
 enum class HealthState : std::uint8_t { ok, degraded, closed };
 
 struct Health {
@@ -210,6 +227,8 @@ struct StoreSnapshot {
   double staleness_budget_seconds = 0;
   std::array<std::uint64_t, errc_count> errors{};  ///< of calls, by kind
   Health health;
+  std::vector<double> shard_coherence_age_seconds;  ///< as coherence_age_seconds, shard by shard; empty without a bus
+  ShadowStats shadow;
 };
 
 }  // namespace tiercache
