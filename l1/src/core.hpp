@@ -69,7 +69,7 @@ class EraseHazards {
 /// A stripe of them for every eighth thread.
 struct alignas(64) Counters {
   std::atomic<std::uint64_t> inserts{0}, evictions{0}, expirations{0}, invalidations{0};
-  std::atomic<std::uint64_t> refused_no_room{0}, refused_too_large{0}, refused_fence{0}, unmatched{0};
+  std::atomic<std::uint64_t> refused_no_room{0}, refused_too_large{0}, refused_fence{0};
   std::atomic<std::uint64_t> promoted{0}, demoted{0}, not_promoted{0}, crowded_out{0};
   std::atomic<std::uint64_t> payload{0};  // keys and values in the table, with the values' heap: wraps, the sum counts
   static void one(std::atomic<std::uint64_t>& counter) noexcept { counter.fetch_add(1, std::memory_order_relaxed); }
@@ -195,6 +195,7 @@ struct Core {
   std::uint64_t bucket_count = 0;
   std::atomic<std::uint64_t> max_entry_bytes{0};
   std::uint64_t retire_count_max = 64;
+  std::atomic<std::uint64_t> wanted_bytes{0};  // the capacity that was asked for last
   std::atomic<std::uint64_t> retire_bytes{0};  // reclaim when a stripe has so much more retired than the last scan left behind
   Pages bucket_pages;
   Bucket* buckets = nullptr;

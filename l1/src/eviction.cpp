@@ -161,7 +161,7 @@ bool Eviction::hold(Work& work, detail::HazardSlot& hazard, std::uint64_t index,
   while (slot::taken(word)) {
     Entry* entry = Access::at(slot::address(word));
     if (!detail::Hazards::hold(bucket.slot(slot), word, entry, hazard)) continue;
-    out = {&bucket, entry, word, index, slot};
+    out = {entry, word, index, slot};
     return true;
   }
   return false;

@@ -104,7 +104,6 @@ class Eviction {
 
  private:
   struct Held {
-    Bucket* bucket = nullptr;
     const Entry* entry = nullptr;
     std::uint64_t word = 0;
     std::uint64_t index = 0;

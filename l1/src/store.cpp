@@ -181,7 +181,6 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
   newcomer.has_to_earn = ticket != nullptr;
   const Entry* present = detail::locate(bucket, home(hash), view, key, hash, op.key_hazard()).entry;
   if (expectation.when != When::always && !expectation.met(*this, present, meta.generation, options.now_ms())) {
-    Counters::one(counter().unmatched);
     return PutStatus::unmatched;
   }
   newcomer.view = view;
@@ -245,9 +244,8 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
   free_memory(entry);
   budget.release(s.cost, thread_index());
   release_object();
-  Counters::one(status == PutStatus::fenced      ? counter().refused_fence
-                : status == PutStatus::unmatched ? counter().unmatched
-                                                 : counter().not_promoted);
+  if (status != PutStatus::unmatched)
+    Counters::one(status == PutStatus::fenced ? counter().refused_fence : counter().not_promoted);
   return status;
 }
 

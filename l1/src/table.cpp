@@ -154,7 +154,16 @@ Result<void> Core::resize(std::uint64_t capacity_bytes) noexcept {
                    " here, not to " + std::to_string(capacity_bytes));
   }
   const bool smaller = capacity_bytes < budget.capacity();
-  set_limits(capacity_bytes);
+  // Several limits follow from one number: of resizes that meet, all must end with the last one's. (70) the fences pair with each
+  // other: who wrote a limit over a later resize's sees that one's wish, and writes again.
+  wanted_bytes.store(capacity_bytes, std::memory_order_relaxed);
+  std::uint64_t set = 0;
+  do {
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    set = wanted_bytes.load(std::memory_order_relaxed);
+    set_limits(set);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+  } while (wanted_bytes.load(std::memory_order_relaxed) != set);
   if (!smaller) return {};
   detail::Record* record = detail::this_record();
   if (record == nullptr) return {};  // the stores to come evict

@@ -42,7 +42,6 @@ struct alignas(512) Record {
   // The owner's alone; handed over with the record's ownership (hazard.cpp).
   alignas(64) std::uint64_t free_pins = ((std::uint64_t{1} << pin_hazards) - 1) << (op_hazards + visit_hazards);
   std::uint32_t visit_depth = 0;
-  std::uint32_t ticks = 0;
   std::uint32_t id = 0;
 };
 static_assert(sizeof(Record) == 64 * sizeof(HazardSlot));
@@ -159,11 +158,5 @@ struct HotKey {
   return record == nullptr || !detail::has_free_pin(*record);
 }
 [[nodiscard]] constexpr std::uint32_t pins_per_thread() noexcept { return detail::pin_hazards; }
-
-/// True for one in `n` calls of this thread (n a power of two): which hits are sampled. Wait-free, writes the thread's own line.
-[[nodiscard]] inline bool sampled(std::uint32_t n) noexcept {
-  detail::Record* record = detail::this_record();
-  return record != nullptr && (++record->ticks & (n - 1)) == 0;
-}
 
 }  // namespace tiercache::l1
