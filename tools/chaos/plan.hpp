@@ -16,13 +16,13 @@ namespace tiercache::chaos {
 /// here; own_echo and durations are missing, because without them values are only fetched more often.
 struct Ablation {
   std::string_view name;
-  std::uint32_t remedies;  ///< bits of lab::Remedy
+  std::uint64_t remedies;  ///< bits of lab::Remedy
   FaultSet faults;
 };
 
 template <class... Remedies>
-[[nodiscard]] constexpr std::uint32_t without(Remedies... remedies) noexcept {
-  return ((1U << static_cast<unsigned>(remedies)) | ...);
+[[nodiscard]] constexpr std::uint64_t without(Remedies... remedies) noexcept {
+  return ((std::uint64_t{1} << static_cast<unsigned>(remedies)) | ...);
 }
 
 inline constexpr FaultSet no_faults;
