@@ -264,7 +264,7 @@ local m
 m, e = announcement(n, e, KEYS[#KEYS - 2], KEYS[#KEYS - 1], KEYS[#KEYS], ARGV[7], ARGV[2], ARGV[3], ARGV[4])
 for i = 1, count do bury(KEYS[i], ARGV[6]:sub(48 * i - 47, 48 * i), versions[i], e, ARGV[5]) end
 redis.call('PUBLISH', ARGV[1], m)
-return gone
+return {n, e, gone}
 )lua";
 
 // The gate is the tokens of the updates in progress, each with the instant of its lapse on the server's own clock (what PEXPIRE
