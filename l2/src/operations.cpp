@@ -353,6 +353,7 @@ Result<void> Operations::resync(const RemoteRequest& request, const Prepared& p,
   if (r->elements.empty()) return {};
   if (r->elements[0].type != Reply::Type::integer || r->elements[0].integer < 0) return nonsense();
   reply.applied = true;
+  reply.stream = stream_id(request.epoch, x.connection().run_id());
   reply.count = r->elements[0].integer;
   reply.messages.reserve(r->elements.size() - 1);
   for (std::size_t i = 1; i < r->elements.size(); ++i) {
