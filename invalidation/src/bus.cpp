@@ -197,7 +197,11 @@ class Subscriber {
     page.last = static_cast<std::uint64_t>(reply.count);
     page.messages = reply.messages;
     if (reply.error) page.state = is_transient(reply.error->code) ? Machine::Page::State::later : Machine::Page::State::lost;
-    else page.state = reply.applied ? Machine::Page::State::found : Machine::Page::State::lost;
+    // Calls may still reach another server than this link leads to (a master that was replaced): what its log has says nothing of
+    // the stream that is heard here.
+    else
+      page.state = reply.applied && reply.stream == stream_id(wanted.epoch, connection_->run_id()) ? Machine::Page::State::found
+                                                                                                   : Machine::Page::State::lost;
     if (reply.error && log_failure_()) log_(LogLevel::warn, "bus: cannot read the log: " + reply.error->message);
     if (machine_.page(wanted.shard, page, now())) beat_.hurry();
   }

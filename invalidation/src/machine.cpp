@@ -198,6 +198,7 @@ void Machine::give_up(ShardId id, Shard& shard) {
   if (!shard.streaming) return;  // the next number tells the epoch
   shard.baseline = shard.stream;
   sink_.on_epoch(id, shard.epoch);
+  sink_.on_applied(id, shard.epoch, shard.baseline);
 }
 
 std::optional<Machine::Wanted> Machine::wanted(SteadyTime now) noexcept {
@@ -232,6 +233,7 @@ bool Machine::page(ShardId id, const Page& page, SteadyTime now) {
     end_replay(shard);
     if (shard.streaming) shard.baseline = std::max(shard.baseline, shard.stream);
     sink_.on_epoch(id, shard.epoch);
+    sink_.on_applied(id, shard.epoch, shard.baseline);
   }
   return replaying_ == 0;
 }

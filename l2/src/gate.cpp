@@ -25,16 +25,15 @@ Result<void> take(const Result<Reply>& r, std::int64_t& to) {
 
 }  // namespace
 
-Result<void> Operations::erase_versions(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const {
+Result<Reply> Operations::erase_versions(const RemoteRequest& request, const Prepared& p, Exchange& x) const {
   MessageParts m(MessageParts::Kind::invalidate, request.shard, origin_, request.write_id);
   for (const std::string& key : request.keys) m.add(key, request.version);
   Views keys(request.keys.begin(), request.keys.end());
   keys.insert(keys.end(), p.leases.begin(), p.leases.end());
   keys.insert(keys.end(), {p.names.seq, p.names.epoch, p.names.log});
   const std::string ttl = std::to_string(request.ttl_ms);
-  return take(x.run(scripts().erase_versions, keys,
-                    Views{p.names.channel, m.before, m.after, p.candidate, ttl, request.head, log_entries_}),
-              reply.count);
+  return x.run(scripts().erase_versions, keys,
+               Views{p.names.channel, m.before, m.after, p.candidate, ttl, request.head, log_entries_});
 }
 
 Result<void> Operations::gate(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const {

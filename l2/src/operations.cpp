@@ -254,7 +254,11 @@ Result<void> Operations::put(const RemoteRequest& request, const Prepared& p, Ex
 }
 
 Result<void> Operations::erase(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const {
-  if (request.version != 0 && !lab::ablated(lab::Remedy::tombstone)) return erase_versions(request, p, x, reply);
+  if (request.version != 0 && !lab::ablated(lab::Remedy::tombstone)) {
+    const auto r = erase_versions(request, p, x);
+    if (auto done = take_position(r, 3, x, reply); !done) return done;
+    return take_integer(r->elements[2], reply.count);
+  }
   MessageParts m(MessageParts::Kind::invalidate, request.shard, origin_, request.write_id);
   for (const std::string& key : request.keys) m.add(key, 0);
   Views keys(request.keys.begin(), request.keys.end());
@@ -349,6 +353,7 @@ Result<void> Operations::resync(const RemoteRequest& request, const Prepared& p,
   if (r->elements.empty()) return {};
   if (r->elements[0].type != Reply::Type::integer || r->elements[0].integer < 0) return nonsense();
   reply.applied = true;
+  reply.stream = stream_id(request.epoch, x.connection().run_id());
   reply.count = r->elements[0].integer;
   reply.messages.reserve(r->elements.size() - 1);
   for (std::size_t i = 1; i < r->elements.size(); ++i) {

@@ -46,7 +46,7 @@ class Operations {
   Result<void> lease_fill(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
   Result<void> clear(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
   Result<void> resync(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
-  Result<void> erase_versions(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
+  Result<Reply> erase_versions(const RemoteRequest& request, const Prepared& p, Exchange& x) const;
   Result<void> gate(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
   /// The message that tells who waits for keys[0] to look again.
   [[nodiscard]] std::string wake_message(const RemoteRequest& request) const;

@@ -98,10 +98,16 @@ end
 // INCR comes first: with memory exhausted it is what Redis refuses, and then nothing has happened yet. (A script that has
 // written once is let through by the later commands, so a DEL before it would carry the SET past maxmemory.) PUBLISH comes before
 // SET: should SET fail, others drop a good copy; the other way round they would keep a bad one.
+// A version that stands already may have come by a lease fill, which announces nothing: so its writer announces it, whose
+// word others wait for who hold an older one.
 constexpr std::string_view put_body = R"lua(
+local same = false
 if #ARGV[8] == 8 then
   local old = redis.call('GETRANGE', KEYS[1], 0, 15)
-  if #old == 16 and old:sub(1, 4) == 'TCE\1' and not_below(old:sub(9, 16), ARGV[8]) then return 0 end
+  if #old == 16 and old:sub(1, 4) == 'TCE\1' and not_below(old:sub(9, 16), ARGV[8]) then
+    same = old:sub(9, 16) == ARGV[8]
+    if not same then return 0 end
+  end
 end
 local e = log_epoch(KEYS[4], ARGV[4])
 local n = redis.call('INCR', KEYS[3])
@@ -109,6 +115,7 @@ redis.call('DEL', KEYS[2])
 local m
 m, e = announcement(n, e, KEYS[3], KEYS[4], KEYS[5], ARGV[9], ARGV[2], ARGV[3], ARGV[4])
 redis.call('PUBLISH', ARGV[1], m)
+if same then return 0 end
 store(KEYS[1], ARGV[5] .. e .. ARGV[6], ARGV[7])
 return {n, e}
 )lua";
@@ -264,7 +271,7 @@ local m
 m, e = announcement(n, e, KEYS[#KEYS - 2], KEYS[#KEYS - 1], KEYS[#KEYS], ARGV[7], ARGV[2], ARGV[3], ARGV[4])
 for i = 1, count do bury(KEYS[i], ARGV[6]:sub(48 * i - 47, 48 * i), versions[i], e, ARGV[5]) end
 redis.call('PUBLISH', ARGV[1], m)
-return gone
+return {n, e, gone}
 )lua";
 
 // The gate is the tokens of the updates in progress, each with the instant of its lapse on the server's own clock (what PEXPIRE

@@ -24,6 +24,26 @@ TEST_P(CrossingWriters, Row3) {
 }
 INSTANTIATE_TEST_SUITE_P(Races, CrossingWriters, ::testing::Bool(), race_name);
 
+// The value of row 1 is evicted from Redis; C loads row 2, just committed, which announces nothing. Then A, who committed it,
+// puts it and is superseded by C's load. B, whose L1 has row 1, hears of row 2 from nobody but A.
+TEST(LoadBeforeThePut, LetsTheWritersWordReachTheOthers) {
+  RedisServer server;
+  Instance a(instance_config(server.url()));
+  Instance b(instance_config(server.url()));
+  Instance c(instance_config(server.url()));
+  ASSERT_TRUE(a.view.put("k", 1, {.version = 1}).ok());
+  b.warm("k");
+  ASSERT_EQ(server.command({"DEL", "test:races:n:k"}), "1");
+  const auto loaded = c.view.get_or_load("k", [] { return Loaded<int>{2, 2, {}}; });
+  ASSERT_TRUE(loaded);
+  ASSERT_EQ(*loaded, 2);
+  const auto put = a.view.put("k", 2, {.version = 2});
+  ASSERT_FALSE(put.ok());
+  EXPECT_EQ(put.error().code, Errc::superseded);
+  b.wait_applied();
+  EXPECT_EQ(b.get("k"), 2);
+}
+
 // A writes, reads it back into L1, and then its own announcement arrives (the reader of the bus was held until then).
 class OwnEcho : public Race {};
 TEST_P(OwnEcho, Row15) {

@@ -30,7 +30,7 @@ class AppliedSink final : public BusSink {
 
 class Applied : public ::testing::Test {
  protected:
-  Applied() : machine({}, sink, 1) {
+  explicit Applied(const MachineOptions& options = {}) : machine(options, sink, 1) {
     EXPECT_EQ(machine.tick(now), Machine::Action::connect);
     EXPECT_EQ(machine.connected(now), Machine::Action::subscribe);
     machine.subscribed(0, now);
@@ -59,6 +59,48 @@ TEST_F(Applied, IsToldAfterTheGapThatVoidsWhatWasMissed) {
   EXPECT_EQ(hear(Kind::invalidate, 5, 10), "gap lost; invalidate k; applied 5.10; ");
   EXPECT_EQ(hear(Kind::invalidate, 5, 3), "gap regressed; invalidate k; applied 5.3; ");
   EXPECT_EQ(hear(Kind::invalidate, 6, 1), "gap epoch_changed; invalidate k; applied 6.1; ");
+}
+
+class AppliedReplay : public Applied {
+ protected:
+  AppliedReplay() : Applied(logged()) {
+    hear(Kind::heartbeat, 5, 7);
+    machine.disconnected(now);
+    now += std::chrono::seconds(5);
+    EXPECT_EQ(machine.tick(now), Machine::Action::connect);
+    EXPECT_EQ(machine.connected(now), Machine::Action::subscribe);
+    machine.subscribed(0, now);
+    sink.take();
+  }
+  static MachineOptions logged() {
+    MachineOptions options;
+    options.replay = true;
+    return options;
+  }
+  std::string read(std::uint64_t last, const std::vector<std::uint64_t>& numbers) {
+    std::vector<std::string> messages;
+    for (const std::uint64_t n : numbers)
+      messages.push_back(encode({Kind::invalidate, 0, 5, n, 9, 1}, std::vector<Item>{{"logged", 0}}));
+    machine.page(0, {Machine::Page::State::found, last, messages}, now);
+    return sink.take();
+  }
+};
+
+// While numbers are missing, what comes over the link has been applied and what was before it has not.
+TEST_F(AppliedReplay, IsToldAtTheEndOfAReplayAndNotBefore) {
+  EXPECT_EQ(hear(Kind::invalidate, 5, 10), "invalidate k; ");
+  EXPECT_EQ(read(10, {8}), "invalidate logged; ");
+  EXPECT_EQ(read(10, {9}), "invalidate logged; applied 5.10; ");
+  EXPECT_EQ(hear(Kind::invalidate, 5, 11), "invalidate k; applied 5.11; ");
+}
+
+TEST_F(AppliedReplay, IsToldOfTheLogsLastNumberWhereTheLinkHasCarriedNone) {
+  EXPECT_EQ(read(9, {8, 9}), "invalidate logged; invalidate logged; applied 5.9; ");
+}
+
+TEST_F(AppliedReplay, IsToldAfterTheGapOfALogThatDoesNotReachBack) {
+  hear(Kind::invalidate, 5, 10);
+  EXPECT_EQ(read(10, {}), "gap log_lost; applied 5.10; ");
 }
 
 }  // namespace

@@ -179,6 +179,27 @@ TEST_F(BusResync, ARestartedServerVoidsAlsoWhenItsSnapshotHasTheLog) {
   }
 }
 
+// A replica is promoted and takes the bus over, while calls still reach the replaced master: its log goes on without a hole, but
+// it is not the log of what is heard from the new one.
+TEST_F(BusResync, TheLogOfAnotherServerThanTheLinksVoids) {
+  RedisServer promoted;
+  TcpProxy proxy(redis_.port());
+  InstanceOptions options = logging();
+  options.bus_url = redis_.url_at(proxy.port());
+  Instance a(redis_, options);
+  ASSERT_TRUE(a.started());
+  ASSERT_EQ(a.erase(key(1), 1), "");
+  ASSERT_NE(a.sink().wait_line(heard(1, 1)), 0U);
+  promoted.command({"REPLICAOF", "127.0.0.1", std::to_string(redis_.port())});
+  ASSERT_TRUE(eventually([&] { return promoted.command({"GET", "dev:users:!seq"}) == "1"; }));
+  promoted.command({"REPLICAOF", "NO", "ONE"});
+  const std::size_t from = a.sink().lines().size();
+  proxy.retarget(promoted.port());
+  proxy.cut();
+  EXPECT_NE(a.sink().wait_line("gap 0 log_lost", from), 0U) << a.sink().text();
+  EXPECT_EQ(a.stats().resyncs_replayed, 0U);
+}
+
 TEST_F(BusResync, ADataPathThatIsAwayLongerThanTheLinkVoidsNothing) {
   TcpProxy proxy(redis_.port());
   Instance writer(redis_, logging());

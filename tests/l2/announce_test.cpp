@@ -57,6 +57,30 @@ TEST(Announce, MessagesAreAsTheFormatSays) {
   EXPECT_EQ(bus.next(), message(3, 0, epoch, 5, 43, {{"user", 0}}));
 }
 
+// A lease fill announces nothing, and its version may be that of a put to come: others may hold an older one until that is told.
+TEST(Announce, APutOfTheVersionThatALoadBroughtStoresNothingAndIsAnnounced) {
+  RedisServer server;
+  Client c(server);
+  const Strings keys = {key("1")};
+  const std::string h = head(2);
+  RemoteRequest fill;
+  fill.op = RemoteOp::lease_fill;
+  fill.keys = keys;
+  fill.token = "t";
+  fill.head = h;
+  fill.payload = "loaded";
+  fill.version = 2;
+  ASSERT_EQ(c.lease(RemoteOp::lease_get, "1", "t").lease, LeaseState::granted);
+  ASSERT_TRUE(c.run(fill).applied);
+  Subscriber bus(server);
+  EXPECT_EQ(code(c.put_version("1", "put", 2, true)), Errc::superseded);
+  EXPECT_EQ(bus.next(), message(1, 0, epoch_of(server), 1, 42, {{key("1"), 2}}));
+  EXPECT_EQ(c.value("1"), "loaded");
+  EXPECT_EQ(code(c.put_version("1", "late", 1, true)), Errc::superseded);
+  ASSERT_FALSE(c.put_version("1", "next", 3, true).error);
+  EXPECT_EQ(bus.next(), message(1, 0, epoch_of(server), 2, 42, {{key("1"), 3}})) << "of the late one nothing was told";
+}
+
 TEST(Announce, AHeartbeatCarriesTheLastNumberGivenAndIsAWrite) {
   RedisServer server;
   Client c(server);

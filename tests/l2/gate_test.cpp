@@ -182,6 +182,10 @@ TEST(Tombstone, KeepsTheVersionFromWhatIsLate) {
   EXPECT_EQ(load_be<2>(message.data() + 40), 2U);
   EXPECT_EQ(load_be<8>(message.data() + 44), 5U) << "the announcement names the version";
   const std::string epoch = server.command({"GET", "test:app:!epoch"});
+  EXPECT_EQ(message.substr(8, 8), epoch);
+  EXPECT_EQ(erased.epoch, load_be<8>(epoch.data()));
+  EXPECT_EQ(erased.sequence, load_be<8>(message.data() + 16)) << "what a token is made of";
+  EXPECT_NE(erased.stream, 0U);
   EXPECT_EQ(server.command({"GET", key("1")}), tombstone_head(5) + epoch);
   EXPECT_GT(std::stol(server.command({"PTTL", key("2")})), 50'000);
   EXPECT_EQ(c.keyed(exists, {key("1"), key("2")}).count, 0);

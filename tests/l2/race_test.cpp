@@ -33,10 +33,10 @@ TEST(Race21, PutBackIntoThePoolItDoes) {
 
 // Race 22. Redis hangs; a put is sent, given up, and its connection closed. An erase of the same key waits behind the same hang.
 // Redis wakes up: it reads the put, which is large, in several turns, so it runs the erase first and answers it; then the rest of
-// the put arrives and is run. The number of rounds, of five, in which the erased key stood afterwards.
-int erased_and_back() {
+// the put arrives and is run. The number of rounds in which the erased key stood afterwards; `enough` of them end the test.
+int erased_and_back(int rounds, int enough) {
   int back = 0;
-  for (int round = 0; round < 5; ++round) {
+  for (int round = 0; round < rounds && back < enough; ++round) {
     RedisServer server;
     l2::Options o = Client::options_of(server.url());
     o.pool_size = 4;
@@ -60,10 +60,10 @@ int erased_and_back() {
   return back;
 }
 
-TEST(Race22, AWriteGivenUpIsNotRunAfterAnErase) { EXPECT_EQ(erased_and_back(), 0); }
+TEST(Race22, AWriteGivenUpIsNotRunAfterAnErase) { EXPECT_EQ(erased_and_back(5, 5), 0); }
 TEST(Race22, LeftAloneItIs) {
   const Ablate without(lab::Remedy::late_write);
-  EXPECT_GT(erased_and_back(), 0);
+  EXPECT_GT(erased_and_back(60, 1), 0);  // on a busy machine Redis may find all of the put there in one turn
 }
 
 // Race 5, between announcement and store. B hears of the write and reads at once; if the store is not part of the same step it

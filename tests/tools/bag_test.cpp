@@ -59,7 +59,7 @@ TEST(BagTest, WhatMayNotBeDrawnNowComesLater) {
 }
 
 TEST(ChaosAblation, EveryNameFindsItsOwnAndNoOtherTextFindsOne) {
-  std::set<std::uint32_t> remedies;
+  std::set<std::uint64_t> remedies;
   for (const Ablation& a : ablations) {
     EXPECT_EQ(find_ablation(a.name), &a);
     EXPECT_TRUE(remedies.insert(a.remedies).second) << a.name;

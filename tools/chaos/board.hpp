@@ -36,7 +36,7 @@ struct Settings {
   std::int64_t budget_ns = 0;
   std::uint64_t seed = 0;
   std::uint64_t l1_bytes = 0;
-  std::uint32_t ablated = 0;  ///< bits of lab::Remedy
+  std::uint64_t ablated = 0;  ///< bits of lab::Remedy
   bool verbose = false;
   std::uint16_t ports[instances_max] = {};  ///< where each instance finds Redis
   char resource[64] = {};

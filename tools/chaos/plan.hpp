@@ -16,13 +16,13 @@ namespace tiercache::chaos {
 /// here; own_echo and durations are missing, because without them values are only fetched more often.
 struct Ablation {
   std::string_view name;
-  std::uint32_t remedies;  ///< bits of lab::Remedy
+  std::uint64_t remedies;  ///< bits of lab::Remedy
   FaultSet faults;
 };
 
 template <class... Remedies>
-[[nodiscard]] constexpr std::uint32_t without(Remedies... remedies) noexcept {
-  return ((1U << static_cast<unsigned>(remedies)) | ...);
+[[nodiscard]] constexpr std::uint64_t without(Remedies... remedies) noexcept {
+  return ((std::uint64_t{1} << static_cast<unsigned>(remedies)) | ...);
 }
 
 inline constexpr FaultSet no_faults;
@@ -47,6 +47,7 @@ inline constexpr std::array ablations{
     Ablation{"clock-on-read", without(Remedy::clock_on_read), FaultSet::of(FaultKind::reader_stopped, FaultKind::instance_stop)},
     Ablation{"envelope-check", without(Remedy::envelope_check), FaultSet::of(FaultKind::flip, FaultKind::foreign_value)},
     Ablation{"version-check", without(Remedy::version_check), FaultSet::of(FaultKind::instance_stop, FaultKind::delay)},
+    Ablation{"replay", without(Remedy::replay), link_faults},
     Ablation{"late-write", without(Remedy::late_write), FaultSet::of(FaultKind::late_writes)},
 };
 

@@ -118,7 +118,7 @@ class Run {
     s.budget_ns = options_.budget_ms * ns_per_ms;
     s.seed = options_.seed;
     s.verbose = options_.verbose;
-    if (options_.ablate != nullptr) s.ablated = 1U << static_cast<unsigned>(options_.ablate->remedy);
+    if (options_.ablate != nullptr) s.ablated = std::uint64_t{1} << static_cast<unsigned>(options_.ablate->remedy);
     std::uint64_t bytes = 0;
     for (std::uint32_t key = 0; key < s.keys; ++key) bytes += size_of(key);
     constexpr std::uint64_t l1_bytes_min = 64 << 10;

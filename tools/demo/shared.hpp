@@ -37,7 +37,7 @@ struct Settings {
   std::uint64_t seed = 0;
   std::uint64_t l1_bytes = 0;
   std::uint32_t l1_entry_bytes = 0;  ///< expected
-  std::uint32_t ablated = 0;         ///< bits of lab::Remedy
+  std::uint64_t ablated = 0;         ///< bits of lab::Remedy
   std::uint64_t requests = 0;        ///< of the trace; 0: Zipf
   bool verbose = false;
   char redis_url[512] = {};
