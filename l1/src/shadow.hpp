@@ -91,8 +91,8 @@ class Shadows {
   }
 
  private:
-  static constexpr std::uint64_t ring_size = 32;
-  static constexpr unsigned drain_most = 16;
+  static constexpr std::uint64_t ring_size = 64;
+  static constexpr unsigned drain_most = 32;
   static constexpr std::uint32_t epoch_least = 64;
 
   void apply_size() noexcept;
