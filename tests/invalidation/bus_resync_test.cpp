@@ -190,6 +190,7 @@ TEST_F(BusResync, TheLogOfAnotherServerThanTheLinksVoids) {
   ASSERT_TRUE(a.started());
   ASSERT_EQ(a.erase(key(1), 1), "");
   ASSERT_NE(a.sink().wait_line(heard(1, 1)), 0U);
+  redis_.command({"CONFIG", "SET", "repl-diskless-sync-delay", "0"});
   promoted.command({"REPLICAOF", "127.0.0.1", std::to_string(redis_.port())});
   ASSERT_TRUE(eventually([&] { return promoted.command({"GET", "dev:users:!seq"}) == "1"; }));
   promoted.command({"REPLICAOF", "NO", "ONE"});
