@@ -18,6 +18,8 @@ struct Counters {
   std::atomic<std::uint64_t> script_loads{0};
   Histogram latency;
   ErrorCounts errors;
+  std::atomic<std::uint64_t> put_groups{0};
+  std::atomic<std::uint64_t> grouped_puts{0};
 };
 
 }  // namespace tiercache::l2

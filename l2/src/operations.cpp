@@ -2,6 +2,7 @@
 #include "operations.hpp"
 
 #include "message.hpp"
+#include "put_many.hpp"
 #include "scripts.hpp"
 
 #include <tiercache/base/bytes.hpp>
@@ -17,7 +18,6 @@ namespace {
 
 using Views = std::vector<std::string_view>;
 
-constexpr std::size_t head_bytes = 48;  // envelope.hpp: what stands before the epoch
 
 Error nonsense() { return {Errc::bad_data, "Redis gave an answer of another shape than the command has"}; }
 
@@ -34,7 +34,8 @@ bool touches_leases(RemoteOp op) {
     case RemoteOp::lease_get:
     case RemoteOp::lease_fill:
     case RemoteOp::lease_renew:
-    case RemoteOp::lease_release: return true;
+    case RemoteOp::lease_release:
+    case RemoteOp::put_many: return true;
     default: return false;
   }
 }
@@ -105,7 +106,8 @@ Result<Prepared> Operations::prepare(const RemoteRequest& request) {
   const auto bad = [](const char* what) { return Error{Errc::invalid_argument, what}; };
   if (!names_.knows(request.shard)) return bad("the shard does not exist");
   const bool keyless = request.op == RemoteOp::clear || request.op == RemoteOp::heartbeat || request.op == RemoteOp::ping;
-  const bool many = request.op == RemoteOp::get || request.op == RemoteOp::exists || request.op == RemoteOp::erase;
+  const bool many = request.op == RemoteOp::get || request.op == RemoteOp::exists || request.op == RemoteOp::erase ||
+                    request.op == RemoteOp::put_many;
   if (!keyless && (request.keys.empty() || (!many && request.keys.size() != 1)))
     return bad("the number of keys does not suit the operation");
   const bool stores = request.op == RemoteOp::put || request.op == RemoteOp::lease_fill;
@@ -122,7 +124,11 @@ Result<Prepared> Operations::prepare(const RemoteRequest& request) {
     }
   }
 
-  Prepared p{names_.of(request.shard), {}, {}};
+  if (request.op == RemoteOp::put_many) {
+    if (auto fits = check_put_many(request); !fits) return fits.error();
+  }
+
+  Prepared p{names_.at(request.shard), {}, {}};
   for (const std::string& key : request.keys) {
     auto lease = names_.lease_of(key, p.names);
     constexpr std::size_t key_max = 2048;
@@ -140,6 +146,7 @@ Result<void> Operations::run(const RemoteRequest& request, const Prepared& p, Ex
     case RemoteOp::get: return get(request, x, reply);
     case RemoteOp::exists: return exists(request, x, reply);
     case RemoteOp::put: return put(request, p, x, reply);
+    case RemoteOp::put_many: return put_many(request, p, x, reply);
     case RemoteOp::erase: return erase(request, p, x, reply);
     case RemoteOp::lease_get: return lease_get(request, p, x, reply);
     case RemoteOp::lease_fill: return lease_fill(request, p, x, reply);

@@ -18,7 +18,7 @@ namespace tiercache::l2 {
 
 /// What a request is once it was checked and its keys were named, for as many attempts as it takes.
 struct Prepared {
-  ShardNames names;
+  const ShardNames& names;          ///< the operations' own
   std::vector<std::string> leases;  ///< of request.keys, where the operation touches leases
   std::string candidate;            ///< epoch to set where none is
 };
@@ -45,6 +45,7 @@ class Operations {
   Result<void> lease_fill(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
   Result<void> clear(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
   Result<void> heartbeat(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
+  Result<void> put_many(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
 
   Names names_;
   std::uint64_t origin_;

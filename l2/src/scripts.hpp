@@ -27,6 +27,9 @@ struct Scripts {
   Script lease_release;  ///< KEYS lease; ARGV token -> 1 | 0
   Script remove_if;      ///< KEYS data; ARGV bytes -> 1 | 0
   Script heartbeat;      ///< KEYS seq epoch run hb; ARGV channel before after candidate run_id ms beat -> sequence
+  /// KEYS data.. lease.. seq epoch; ARGV channel before after candidate, then of each put: head payload ttl version|"" item;
+  /// `after` ends before the count of items -> one for each put: 1 | 0 superseded | the text of the error that refused it
+  Script put_many;
 };
 
 [[nodiscard]] const Scripts& scripts();

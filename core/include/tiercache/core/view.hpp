@@ -99,6 +99,9 @@ class View {
   [[nodiscard]] ReadResult read(std::string_view id, const ReadOptions& options, const LoaderRef* loader) noexcept;
   [[nodiscard]] std::vector<ReadResult> read_many(std::span<const std::string_view> ids, const ReadOptions& options);
   Result<void> put(std::string_view id, const void* value, const WriteOptions& options) noexcept;
+  /// values[i] under ids[i]; an answer for each. May throw, for want of memory, before anything was sent.
+  std::vector<Result<void>> put_many(std::span<const std::string_view> ids, std::span<const void* const> values,
+                                     const WriteOptions& options);
   Result<void> erase(std::span<const std::string_view> ids, const WriteOptions& options) noexcept;
   Result<void> clear(const WriteOptions& options) noexcept;
   [[nodiscard]] Result<bool> exists(std::string_view id, const ReadOptions& options) noexcept;

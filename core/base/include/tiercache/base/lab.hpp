@@ -30,6 +30,7 @@ enum class Remedy : unsigned {
   fence_in_install,  ///< L1 commit: the fence is checked by the step that installs, not before it
   late_write,        ///< connections given up with an unanswered write are killed before the next write
   read_order,        ///< a hit loads the validity before the generation
+  group_echo,        ///< the echo of grouped puts is done for when all of their callers have erased, not the first
 };
 
 #ifdef TIERCACHE_LAB

@@ -150,6 +150,8 @@ struct RemoteStats {
   std::uint64_t script_loads = 0;
   HistogramSnapshot latency;  ///< of answered commands
   std::array<std::uint64_t, errc_count> errors{};
+  std::uint64_t put_groups = 0;    ///< puts of several callers that went as one
+  std::uint64_t grouped_puts = 0;  ///< the puts in them
 };
 
 struct BusStats {
