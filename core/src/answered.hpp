@@ -41,7 +41,8 @@ class AnsweredWrites {
   static constexpr std::size_t size = 4096;
   static constexpr unsigned count_bits = 16;
   static constexpr std::uint64_t count_mask = (std::uint64_t{1} << count_bits) - 1;
-  static constexpr std::uint64_t id_mask = ~std::uint64_t{0} >> count_bits;  // returns after nine years of a million writes a second
+  static constexpr std::uint64_t id_mask =
+      ~std::uint64_t{0} >> count_bits;  // returns after nine years of a million writes a second
   std::atomic<std::uint64_t> last_{0};
   std::array<std::atomic<std::uint64_t>, size> slots_{};
   std::array<std::atomic<std::uint64_t>, size> tallies_{};  // id:48 | callers that have erased:16

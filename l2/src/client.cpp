@@ -54,6 +54,7 @@ class Client final : public RemotePort {
     s.errors = counters_.errors.snapshot();
     s.put_groups = counters_.put_groups.load(relaxed);
     s.grouped_puts = counters_.grouped_puts.load(relaxed);
+    s.queued_puts = counters_.queued_puts.load(relaxed);
     return s;
   }
 

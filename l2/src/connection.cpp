@@ -109,6 +109,7 @@ Result<std::unique_ptr<Connection>> Connection::open(const Options& options, Dea
   std::unique_ptr<Connection> c(new Connection(std::move(impl)));
   if (auto done = shake_hands(*c, options, *to, state.run_id, state.role, state.client_id, deadline); !done) return done.error();
   state.socket.cancel_by(-1);
+  state.socket.wait_in_receive();
   return c;
 }
 
@@ -170,13 +171,10 @@ Result<Reply> Connection::receive(Deadline deadline) {
     // Checked here, not only while waiting: a peer that dribbles is always readable.
     if (deadline.passed()) return fail({Errc::deadline_exceeded, "no answer in time"});
     char bytes[16 * 1024];
-    auto n = s.socket.receive(bytes, sizeof bytes);
+    auto n = s.socket.receive(bytes, sizeof bytes, deadline);
     if (!n) return fail(n.error());
-    if (*n == 0) {
-      if (auto ready = s.socket.wait(Socket::Ready::readable, deadline); !ready) return fail(ready.error());
-    } else if (auto fed = s.parser.feed(bytes, *n); !fed) {
-      return fail(fed.error());
-    }
+    if (*n == 0) continue;
+    if (auto fed = s.parser.feed(bytes, *n); !fed) return fail(fed.error());
   }
 }
 

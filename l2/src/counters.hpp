@@ -20,6 +20,7 @@ struct Counters {
   ErrorCounts errors;
   std::atomic<std::uint64_t> put_groups{0};
   std::atomic<std::uint64_t> grouped_puts{0};
+  std::atomic<std::uint64_t> queued_puts{0};  ///< now
 };
 
 }  // namespace tiercache::l2

@@ -9,9 +9,7 @@
 namespace tiercache::l2 {
 namespace {
 
-std::size_t weight(const RemoteRequest& r) noexcept {
-  return r.keys.front().size() + r.head.size() + r.payload.size();
-}
+std::size_t weight(const RemoteRequest& r) noexcept { return r.keys.front().size() + r.head.size() + r.payload.size(); }
 
 }  // namespace
 
@@ -28,6 +26,7 @@ std::optional<Error> PutGroups::run(const RemoteRequest& put, RemoteReply& reply
     lock.unlock();
   } else {
     append(q, self);
+    counters_.queued_puts.fetch_add(1, std::memory_order_relaxed);
     lock.unlock();
     if (!await_turn(q, self)) return std::move(self.error);
     lock.lock();
@@ -155,6 +154,7 @@ void PutGroups::append(Queue& q, Member& m) noexcept {
 }
 
 void PutGroups::remove(Queue& q, Member& m) noexcept {
+  counters_.queued_puts.fetch_sub(1, std::memory_order_relaxed);
   (m.before != nullptr ? m.before->after : q.first) = m.after;
   (m.after != nullptr ? m.after->before : q.last) = m.before;
   m.before = m.after = nullptr;

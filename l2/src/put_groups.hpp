@@ -19,8 +19,8 @@
 namespace tiercache::l2 {
 
 /// Group commit: while `lanes` puts of a shard are on their way, further ones queue; whoever's put is over hands its lane to the
-/// first of the queue, which takes the others along in one put_many: one script, one number, one announcement, an answer for each.
-/// A put that meets a free lane goes at once and alone, so nobody waits for company.
+/// first of the queue, which takes the others along in one put_many: one script, one number, one announcement, an answer for
+/// each. A put that meets a free lane goes at once and alone, so nobody waits for company.
 ///
 /// Thread-safe. Blocking (a mutex a shard, held for no system call that waits), each caller at most until its deadline.
 class PutGroups {
@@ -60,12 +60,12 @@ class PutGroups {
   using Group = std::vector<Member*>;
 
   static void append(Queue& q, Member& m) noexcept;
-  static void remove(Queue& q, Member& m) noexcept;
-  static bool await_turn(Queue& q, Member& self);
-  static void gather(Queue& q, Member& leader, Group& group) noexcept;
+  void remove(Queue& q, Member& m) noexcept;
+  bool await_turn(Queue& q, Member& self);
+  void gather(Queue& q, Member& leader, Group& group) noexcept;
   void send(const Group& group) noexcept;
   void send_as_one(const Group& group);
-  static void hand_on(Queue& q) noexcept;
+  void hand_on(Queue& q) noexcept;
 
   Send send_;
   Counters& counters_;

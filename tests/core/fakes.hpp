@@ -123,6 +123,16 @@ class FakeRemote final : public RemotePort {
         }
         break;
       case RemoteOp::clear: data.clear(); break;
+      case RemoteOp::put_many:
+        for (std::size_t i = 0; i < q.keys.size(); ++i) {
+          leases.erase(q.keys[i]);
+          RemoteRequest one;
+          one.head = q.puts[i].head;
+          one.payload = q.puts[i].payload;
+          data[q.keys[i]] = {with_epoch(one), q.puts[i].ttl_ms > 0 ? q.puts[i].ttl_ms : -1};
+          reply.puts.emplace_back();
+        }
+        break;
       default: break;
     }
   }

@@ -152,6 +152,7 @@ struct RemoteStats {
   std::array<std::uint64_t, errc_count> errors{};
   std::uint64_t put_groups = 0;    ///< puts of several callers that went as one
   std::uint64_t grouped_puts = 0;  ///< the puts in them
+  std::uint64_t queued_puts = 0;   ///< waiting for their turn now
 };
 
 struct BusStats {
