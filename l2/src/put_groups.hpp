@@ -18,14 +18,13 @@
 
 namespace tiercache::l2 {
 
-/// Group commit: while `lanes` puts of a shard are on their way, further ones queue; whoever's put is over hands its lane to the
+/// Group commit: while two puts of a shard are on their way, further ones queue; whoever's put is over hands its lane to the
 /// first of the queue, which takes the others along in one put_many: one script, one number, one announcement, an answer for
 /// each. A put that meets a free lane goes at once and alone, so nobody waits for company.
 ///
 /// Thread-safe. Blocking (a mutex a shard, held for no system call that waits), each caller at most until its deadline.
 class PutGroups {
  public:
-  static constexpr std::uint32_t lanes = 2;
   static constexpr std::size_t puts_max = 64;
   static constexpr std::size_t bytes_max = std::size_t{1} << 20;
   /// A larger value goes on its own, past the queue: its transfer would hold the small ones up.

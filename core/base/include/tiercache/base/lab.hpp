@@ -71,6 +71,9 @@ inline std::atomic<bool> bus_link_cut{false};
 /// What a wall clock of this process would be off by; only code under an ablated `durations` reads one.
 inline std::atomic<std::int64_t> wall_clock_skew_ms{0};
 
+/// Groups of puts that may be under way in a shard at once; with 1, all that queue behind one put go together.
+inline std::atomic<std::uint32_t> put_lanes{2};
+
 #else
 
 [[nodiscard]] constexpr bool ablated(Remedy) noexcept { return false; }
