@@ -44,6 +44,17 @@ TEST(PutGroupFaults, AnAnswerCutOffIsAnUnknownOutcomeForEveryCaller) {
   RedisServer server;
   TcpProxy proxy(server.port());
   Client c(Client::options_of(server.url_at(proxy.port())));
+  {
+    // So that the server knows the script: the answer that is cut off is the group's, not NOSCRIPT.
+    const Strings keys = {key("a")};
+    const std::string h = head();
+    const RemotePut put{h, "old", 0, 0, false};
+    RemoteRequest r;
+    r.op = RemoteOp::put_many;
+    r.keys = keys;
+    r.puts = {&put, 1};
+    ASSERT_FALSE(c.run(r).error);
+  }
   // Held back: the answers. Then the blocker's four bytes (":1\r\n") pass, and of the group's answer only the first one.
   Jam jam(
       c, [&] { proxy.set(TcpProxy::to_client, LinkFault::stall()); },
