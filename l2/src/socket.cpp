@@ -114,12 +114,16 @@ Result<std::size_t> Socket::receive(char* to, std::size_t size, Deadline deadlin
   if (!far) {
     if (auto ready = wait(Ready::readable, deadline); !ready) return ready.error();
   }
+  return read(to, size, far);
+}
+
+Result<std::size_t> Socket::read(char* to, std::size_t size, bool waits) {
   for (;;) {
-    const ssize_t n = ::recv(fd_, to, size, far ? 0 : MSG_DONTWAIT);
+    const ssize_t n = ::recv(fd_, to, size, waits ? 0 : MSG_DONTWAIT);
     if (n > 0) return static_cast<std::size_t>(n);
     if (n == 0) return Error{Errc::unavailable, "closed by the peer"};
     if (errno == EAGAIN || errno == EWOULDBLOCK) return std::size_t{0};
-    if (errno == EINTR && far) return std::size_t{0};  // the caller looks at the time
+    if (errno == EINTR && waits) return std::size_t{0};  // the caller looks at the time
     if (errno != EINTR) return failed(errno);
   }
 }

@@ -29,6 +29,8 @@ class Socket {
   /// Bytes read, waiting for the first of them until `deadline` or for a while: 0: look at the time and call again. The peer's
   /// close is an error.
   Result<std::size_t> receive(char* to, std::size_t size, Deadline deadline);
+  /// The same without waiting; 0: none are there yet.
+  Result<std::size_t> receive(char* to, std::size_t size) { return read(to, size, false); }
   /// Makes receive() wait in one system call where the deadline is far off. REQUIRES: no cancelling descriptor from now on.
   void wait_in_receive() noexcept;
   Result<void> wait(Ready what, Deadline deadline);
@@ -43,6 +45,7 @@ class Socket {
 
  private:
   explicit Socket(int fd) noexcept : fd_(fd) {}
+  Result<std::size_t> read(char* to, std::size_t size, bool waits);
 
   int fd_;
   int cancel_fd_ = -1;

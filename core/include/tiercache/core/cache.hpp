@@ -85,8 +85,9 @@ class Cache {
   /// put() of many: `pairs` is a range of pairs (key, value), as a std::map<std::string, V> or a span of std::pair. Stored in
   /// groups of one shard, up to 64 pairs or 1 MiB, each group one atomic step with one announcement. An answer for each pair, in
   /// their order: those of put(), and the same may be assumed; options.version is every pair's. Where a key comes twice, the
-  /// later pair is stored (with a version the earlier one; the later is superseded). Nobody else's put can come between the pairs of a group; groups are sent one after the other, all by
-  /// one deadline. O(bytes). Throws only std::bad_alloc, and then nothing was sent.
+  /// later pair is stored (with a version the earlier one; the later is superseded). Nobody else's put can come between the pairs
+  /// of a group; groups are sent one after the other, all by one deadline. O(bytes). Throws only std::bad_alloc, and then nothing
+  /// was sent.
   template <std::ranges::input_range R>
   std::vector<Result<void>> put_many(const R& pairs, const WriteOptions& options = {}) {
     static_assert(std::is_lvalue_reference_v<std::ranges::range_reference_t<const R>>, "the pairs must lie somewhere");
