@@ -43,11 +43,16 @@ Flow<std::vector<ReadResult>> read_many_flow(WriteCall& call, std::span<const Ke
 Flow<Result<WriteToken>> put_flow(WriteCall& call, const Key& key, const void* value);
 Flow<Result<WriteToken>> erase_flow(WriteCall& call, std::span<const Key> keys);
 Flow<Result<WriteToken>> clear_flow(WriteCall& call);
+/// A value for each key; answers[i] becomes that of keys[i]. REQUIRES: as many of each; answers[i] is ok, or an error and then
+/// the key was refused before and is left out.
+Flow<bool> put_many_flow(WriteCall& call, std::span<const Key> keys, std::span<const void* const> values,
+                         std::span<Result<WriteToken>> answers);
 Flow<Result<bool>> exists_flow(WriteCall& call, const Key& key);
 Flow<Result<void>> update_flow(WriteCall& call, const Key& key, const DatabaseWriteRef& write);
 
 // What the flows share.
-/// R4: after the answer, or without one, the keys leave L1 and the flights.
+/// R4: after the answer, or without one, the keys leave L1 and the flights; then, and only if there was an answer, the echo is
+/// done for (R5).
 void settle(WriteCall& call, std::span<const Key> keys, std::uint64_t write_id, const RemoteReply& reply);
 /// Has the erase leave call.version behind, if there is one. `heads` must outlive the request.
 void carry_version(const WriteCall& call, std::span<const Key> keys, RemoteRequest& request, std::string& heads);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "answered.hpp"
 #include "coherence.hpp"
 #include "flights.hpp"
 #include "key.hpp"
@@ -27,26 +28,6 @@
 #include <unordered_map>
 
 namespace tiercache::detail {
-
-/// Numbers of own writes that were answered and erased locally: their echoes, which may come later, have nothing left to do, and
-/// must not void what was filled since (race 15 in docs/guarantees.md). An echo whose write was never answered is applied like
-/// any other's. Lock-free; a number that was overwritten by a later one of the same slot counts as unanswered, which is the safe
-/// side.
-class AnsweredWrites {
- public:
-  std::uint64_t next() noexcept { return last_.fetch_add(1, std::memory_order_relaxed) + 1; }
-  void answered(std::uint64_t id) noexcept {
-    slots_[id % size].store(id, std::memory_order_release);
-  }  // (1) after the local erase
-  [[nodiscard]] bool was_answered(std::uint64_t id) const noexcept {
-    return slots_[id % size].load(std::memory_order_acquire) == id;  // (2) pairs with (1)
-  }
-
- private:
-  static constexpr std::size_t size = 4096;
-  std::atomic<std::uint64_t> last_{0};
-  std::array<std::atomic<std::uint64_t>, size> slots_{};
-};
 
 /// Renews the leases of loaders that run ("tc-keep", started with the first lease). Thread-safe.
 class LeaseKeeper {

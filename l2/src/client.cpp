@@ -5,6 +5,7 @@
 #include "exchange.hpp"
 #include "operations.hpp"
 #include "pool.hpp"
+#include "put_groups.hpp"
 #include "unanswered.hpp"
 
 #include <tiercache/base/lab.hpp>
@@ -18,14 +19,16 @@ namespace {
 class Client final : public RemotePort {
  public:
   Client(const Options& options, const Naming& naming, Log log, std::optional<std::chrono::milliseconds> first_wait)
-      : options_(options), operations_(naming, options.shards) {
+      : options_(options),
+        operations_(naming, options.shards),
+        groups_(options.shards, counters_, [this](const RemoteRequest& q, RemoteReply& r) { return execute(q, r); }) {
     if (options_.enabled) pool_.emplace(options_, std::move(log), counters_, first_wait.value_or(options_.connect_timeout));
   }
 
   bool start(const RemoteRequest& request, RemoteReply& reply, std::coroutine_handle<> /*resume*/) noexcept override {
     reply = RemoteReply{};
     try {
-      reply.error = execute(request, reply);
+      reply.error = request.op == RemoteOp::put ? put(request, reply) : execute(request, reply);
     } catch (...) {  // no memory, so no message either; the connection, if one was lent, was closed by its loan
       reply.error.emplace().code = Operations::writes(request.op) ? Errc::outcome_unknown : Errc::internal;
     }
@@ -49,6 +52,9 @@ class Client final : public RemotePort {
     s.script_loads = counters_.script_loads.load(relaxed);
     s.latency = counters_.latency.snapshot();
     s.errors = counters_.errors.snapshot();
+    s.put_groups = counters_.put_groups.load(relaxed);
+    s.grouped_puts = counters_.grouped_puts.load(relaxed);
+    s.queued_puts = counters_.queued_puts.load(relaxed);
     return s;
   }
 
@@ -72,6 +78,17 @@ class Client final : public RemotePort {
       case RemoteOp::ping: return Pool::Use::upkeep;
       default: return Pool::Use::call;
     }
+  }
+
+  /// A put that may go with others (put_groups.hpp) or must go alone.
+  std::optional<Error> put(const RemoteRequest& request, RemoteReply& reply) {
+    const bool alone = !available() || request.payload.size() >= PutGroups::alone_from || lab::ablated(lab::Remedy::atomic_write);
+    if (alone) return execute(request, reply);
+    // Before it can stand in a group: what is wrong with it must not be what is wrong with all.
+    if (const auto prepared = operations_.prepare(request); !prepared) return prepared.error();
+    RemoteRequest timed = request;
+    timed.deadline = deadline_of(request);
+    return groups_.run(timed, reply);
   }
 
   std::optional<Error> execute(const RemoteRequest& request, RemoteReply& reply) {
@@ -145,6 +162,7 @@ class Client final : public RemotePort {
   Counters counters_;
   Unanswered unanswered_;
   Operations operations_;
+  PutGroups groups_;
   std::optional<Pool> pool_;  // last: its thread uses the rest
 };
 

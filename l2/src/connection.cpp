@@ -110,6 +110,7 @@ Result<std::unique_ptr<Connection>> Connection::open(const Options& options, Dea
   std::unique_ptr<Connection> c(new Connection(std::move(impl)));
   if (auto done = shake_hands(*c, options, *to, state.run_id, state.role, state.client_id, deadline); !done) return done.error();
   state.socket.cancel_by(-1);
+  state.socket.wait_in_receive();
   return c;
 }
 
@@ -179,14 +180,13 @@ Result<std::optional<Reply>> Connection::receive_until(Deadline deadline, bool w
     // Checked here, not only while waiting: a peer that dribbles is always readable.
     if (deadline.passed()) return fail({Errc::deadline_exceeded, "no answer in time"});
     char bytes[16 * 1024];
-    auto n = s.socket.receive(bytes, sizeof bytes);
+    auto n = wait ? s.socket.receive(bytes, sizeof bytes, deadline) : s.socket.receive(bytes, sizeof bytes);
     if (!n) return fail(n.error());
     if (*n == 0) {
       if (!wait) return std::optional<Reply>();
-      if (auto ready = s.socket.wait(Socket::Ready::readable, deadline); !ready) return fail(ready.error());
-    } else if (auto fed = s.parser.feed(bytes, *n); !fed) {
-      return fail(fed.error());
+      continue;  // the time is looked at
     }
+    if (auto fed = s.parser.feed(bytes, *n); !fed) return fail(fed.error());
   }
 }
 

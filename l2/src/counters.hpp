@@ -18,6 +18,9 @@ struct Counters {
   std::atomic<std::uint64_t> script_loads{0};
   Histogram latency;
   ErrorCounts errors;
+  std::atomic<std::uint64_t> put_groups{0};
+  std::atomic<std::uint64_t> grouped_puts{0};
+  std::atomic<std::uint64_t> queued_puts{0};  ///< now
 };
 
 }  // namespace tiercache::l2

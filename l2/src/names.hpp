@@ -4,10 +4,12 @@
 #include <tiercache/base/ports.hpp>
 #include <tiercache/l2/client.hpp>
 
+#include <algorithm>
 #include <cstdio>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace tiercache::l2 {
 
@@ -26,7 +28,9 @@ struct ShardNames {
 class Names {
  public:
   Names(const Naming& naming, std::uint32_t shards)
-      : prefix_(naming.env + ":" + naming.resource + ":"), shards_(shards), origin_(hex(naming.origin, 16)) {}
+      : prefix_(naming.env + ":" + naming.resource + ":"), shards_(shards), origin_(hex(naming.origin, 16)) {
+    for (std::uint32_t shard = 0; shard < std::max(1U, shards); ++shard) made_.push_back(of(static_cast<ShardId>(shard)));
+  }
 
   [[nodiscard]] bool knows(ShardId shard) const noexcept { return shards_ == 0 ? shard == 0 : shard < shards_; }
   /// REQUIRES: knows(shard).
@@ -37,6 +41,8 @@ class Names {
     return {prefix_ + "!seq" + end, prefix_ + "!epoch" + end, prefix_ + "!run" + end, prefix_ + "!hb" + end + ":" + origin_,
             prefix_ + "!bus" + end, std::move(tag),           prefix_ + "!log" + end};
   }
+  /// The same, made once. REQUIRES: knows(shard).
+  [[nodiscard]] const ShardNames& at(ShardId shard) const { return made_[shard]; }
   /// env:resource:type:[{tag}:]id -> env:resource:!lease:[{tag}:]type:id; nothing: `key` is not one of this store and shard.
   [[nodiscard]] std::optional<std::string> lease_of(std::string_view key, const ShardNames& names) const {
     if (!key.starts_with(prefix_)) return std::nullopt;
@@ -70,6 +76,7 @@ class Names {
   std::string prefix_;
   std::uint32_t shards_;
   std::string origin_;
+  std::vector<ShardNames> made_;  ///< by shard
 };
 
 }  // namespace tiercache::l2

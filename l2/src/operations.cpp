@@ -2,6 +2,7 @@
 #include "operations.hpp"
 
 #include "message.hpp"
+#include "put_many.hpp"
 #include "scripts.hpp"
 
 #include <tiercache/base/bytes.hpp>
@@ -16,8 +17,6 @@ namespace tiercache::l2 {
 namespace {
 
 using Views = std::vector<std::string_view>;
-
-constexpr std::size_t head_bytes = 48;  // envelope.hpp: what stands before the epoch
 
 Error nonsense() { return {Errc::bad_data, "Redis gave an answer of another shape than the command has"}; }
 
@@ -36,7 +35,8 @@ bool touches_leases(RemoteOp op) {
     case RemoteOp::lease_renew:
     case RemoteOp::lease_release:
     case RemoteOp::gate:
-    case RemoteOp::ungate: return true;
+    case RemoteOp::ungate:
+    case RemoteOp::put_many: return true;
     default: return false;
   }
 }
@@ -52,19 +52,6 @@ Result<void> take_flag(const Result<Reply>& r, bool& to) {
   if (auto done = take_integer(r, n); !done) return done;
   if (n != 0 && n != 1) return nonsense();
   to = n == 1;
-  return {};
-}
-
-// Where the announcement stands in the shard's stream: {sequence, epoch, ...}.
-Result<void> take_position(const Result<Reply>& r, std::size_t elements, const Exchange& x, RemoteReply& to) {
-  if (!r) return r.error();
-  if (r->type != Reply::Type::array || r->elements.size() != elements) return nonsense();
-  const Reply& sequence = r->elements[0];
-  const Reply& epoch = r->elements[1];
-  if (sequence.type != Reply::Type::integer || sequence.integer < 0 || epoch.text.size() != 8) return nonsense();
-  to.sequence = static_cast<std::uint64_t>(sequence.integer);
-  to.epoch = load_be<8>(epoch.text.data());
-  to.stream = stream_id(to.epoch, x.connection().run_id());
   return {};
 }
 
@@ -100,6 +87,18 @@ Result<void> unlink_all(const std::string& prefix, Exchange& x, std::int64_t& co
 
 }  // namespace
 
+Result<void> take_position(const Result<Reply>& r, std::size_t elements, const Exchange& x, RemoteReply& to) {
+  if (!r) return r.error();
+  if (r->type != Reply::Type::array || r->elements.size() != elements) return nonsense();
+  const Reply& sequence = r->elements[0];
+  const Reply& epoch = r->elements[1];
+  if (sequence.type != Reply::Type::integer || sequence.integer < 0 || epoch.text.size() != 8) return nonsense();
+  to.sequence = static_cast<std::uint64_t>(sequence.integer);
+  to.epoch = load_be<8>(epoch.text.data());
+  to.stream = stream_id(to.epoch, x.connection().run_id());
+  return {};
+}
+
 Operations::Operations(const Naming& naming, std::uint32_t shards)
     : names_(naming, shards),
       origin_(naming.origin),
@@ -125,7 +124,8 @@ Result<Prepared> Operations::prepare(const RemoteRequest& request) {
   if (!names_.knows(request.shard)) return bad("the shard does not exist");
   const bool keyless = request.op == RemoteOp::clear || request.op == RemoteOp::heartbeat || request.op == RemoteOp::ping ||
                        request.op == RemoteOp::resync;
-  const bool many = request.op == RemoteOp::get || request.op == RemoteOp::exists || request.op == RemoteOp::erase;
+  const bool many = request.op == RemoteOp::get || request.op == RemoteOp::exists || request.op == RemoteOp::erase ||
+                    request.op == RemoteOp::put_many;
   if (!keyless && (request.keys.empty() || (!many && request.keys.size() != 1)))
     return bad("the number of keys does not suit the operation");
   const bool stores = request.op == RemoteOp::put || request.op == RemoteOp::lease_fill;
@@ -148,7 +148,11 @@ Result<Prepared> Operations::prepare(const RemoteRequest& request) {
     }
   }
 
-  Prepared p{names_.of(request.shard), {}, {}, {}};
+  if (request.op == RemoteOp::put_many) {
+    if (auto fits = check_put_many(request); !fits) return fits.error();
+  }
+
+  Prepared p{names_.at(request.shard), {}, {}, {}};
   for (const std::string& key : request.keys) {
     auto lease = names_.lease_of(key, p.names);
     constexpr std::size_t key_max = 2048;
@@ -167,6 +171,7 @@ Result<void> Operations::run(const RemoteRequest& request, const Prepared& p, Ex
     case RemoteOp::get: return get(request, x, reply);
     case RemoteOp::exists: return exists(request, x, reply);
     case RemoteOp::put: return put(request, p, x, reply);
+    case RemoteOp::put_many: return put_many(request, p, x, reply);
     case RemoteOp::erase: return erase(request, p, x, reply);
     case RemoteOp::lease_get: return lease_get(request, p, x, reply);
     case RemoteOp::lease_fill: return lease_fill(request, p, x, reply);

@@ -18,11 +18,15 @@ namespace tiercache::l2 {
 
 /// What a request is once it was checked and its keys were named, for as many attempts as it takes.
 struct Prepared {
-  ShardNames names;
+  const ShardNames& names;          ///< the operations' own
   std::vector<std::string> leases;  ///< of request.keys, where the operation touches leases
   std::string candidate;            ///< epoch to set where none is
   std::string gate;                 ///< of request.keys[0], where the operation minds it
 };
+
+/// Where the announcement stands in the shard's stream, by an answer {sequence, epoch, ...} of so many elements. Errors: the
+/// answer's own; bad_data.
+Result<void> take_position(const Result<Reply>& r, std::size_t elements, const Exchange& x, RemoteReply& to);
 
 /// The operations of RemotePort in terms of commands and scripts. Immutable but for the candidate counter; thread-safe.
 class Operations {
@@ -51,6 +55,7 @@ class Operations {
   /// The message that tells who waits for keys[0] to look again.
   [[nodiscard]] std::string wake_message(const RemoteRequest& request) const;
   Result<void> heartbeat(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
+  Result<void> put_many(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
 
   Names names_;
   std::uint64_t origin_;

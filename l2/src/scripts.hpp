@@ -36,6 +36,10 @@ struct Scripts {
                           ///< -> keys deleted
   Script gate;            ///< KEYS data lease gate seq epoch log; ARGV channel before after candidate token ms("0": lower it)
                           ///< tombstone head|"" its ttl most -> 1 | 0 it did not stand any more
+  /// KEYS data.. lease.. seq epoch log; ARGV channel before after candidate, then of each put: head payload ttl version|"" item;
+  /// most; `after` ends before the count of items -> {sequence, epoch, answers} | {answers} nothing was new; answers has one for
+  /// each put: 1 | 0 superseded | the text of the error that refused it
+  Script put_many;
 };
 
 [[nodiscard]] const Scripts& scripts();

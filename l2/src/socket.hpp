@@ -21,13 +21,18 @@ class Socket {
   /// Tries each address of the host until one answers. Numeric hosts never touch the resolver.
   static Result<Socket> connect(const Endpoint& to, Deadline deadline, int cancel_fd);
   ~Socket();
-  Socket(Socket&& other) noexcept : fd_(std::exchange(other.fd_, -1)), cancel_fd_(other.cancel_fd_) {}
+  Socket(Socket&& other) noexcept : fd_(std::exchange(other.fd_, -1)), cancel_fd_(other.cancel_fd_), waits_(other.waits_) {}
   Socket& operator=(Socket&&) = delete;
 
   /// Bytes handed to the kernel; 0: its buffer is full. Never raises SIGPIPE.
   Result<std::size_t> send(std::string_view bytes);
-  /// Bytes read; 0: none are there yet. The peer's close is an error.
-  Result<std::size_t> receive(char* to, std::size_t size);
+  /// Bytes read, waiting for the first of them until `deadline` or for a while: 0: look at the time and call again. The peer's
+  /// close is an error.
+  Result<std::size_t> receive(char* to, std::size_t size, Deadline deadline);
+  /// The same without waiting; 0: none are there yet.
+  Result<std::size_t> receive(char* to, std::size_t size) { return read(to, size, false); }
+  /// Makes receive() wait in one system call where the deadline is far off. REQUIRES: no cancelling descriptor from now on.
+  void wait_in_receive() noexcept;
   Result<void> wait(Ready what, Deadline deadline);
   /// From now on wait() also ends, with unavailable, when this descriptor is readable; -1: none.
   void cancel_by(int fd) noexcept { cancel_fd_ = fd; }
@@ -40,9 +45,11 @@ class Socket {
 
  private:
   explicit Socket(int fd) noexcept : fd_(fd) {}
+  Result<std::size_t> read(char* to, std::size_t size, bool waits);
 
   int fd_;
   int cancel_fd_ = -1;
+  bool waits_ = false;
 };
 
 }  // namespace tiercache::l2

@@ -225,6 +225,9 @@ void add_l2(Builder& out, const std::vector<Named>& stores) {
   one("l2_closed_on_error_total", MetricType::Counter, &RemoteStats::closed_on_error,
       "Connections closed because a reply timed out or could not be parsed.");
   one("l2_script_loads_total", MetricType::Counter, &RemoteStats::script_loads, "Scripts loaded into Redis.");
+  one("l2_put_groups_total", MetricType::Counter, &RemoteStats::put_groups, "Groups in which puts of several callers were sent.");
+  one("l2_grouped_puts_total", MetricType::Counter, &RemoteStats::grouped_puts, "Puts that were sent in groups.");
+  one("l2_queued_puts", MetricType::Gauge, &RemoteStats::queued_puts, "Puts that wait for their turn now.");
   out.begin("l2_latency_seconds", MetricType::Histogram, "Time to the answer of a command, of answered commands.");
   for (const Named& n : stores) out.add(n.labels, n.store.l2.latency);
 

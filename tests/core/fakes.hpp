@@ -72,7 +72,7 @@ class FakeRemote final : public RemotePort {
     return bytes.append(q.payload);
   }
   void run(const RemoteRequest& q, RemoteReply& reply) {
-    if (q.op == RemoteOp::put || q.op == RemoteOp::erase || q.op == RemoteOp::clear) {
+    if (q.op == RemoteOp::put || q.op == RemoteOp::put_many || q.op == RemoteOp::erase || q.op == RemoteOp::clear) {
       reply.epoch = reply.stream = epoch;
       reply.sequence = ++sequence;
     }
@@ -128,6 +128,16 @@ class FakeRemote final : public RemotePort {
         }
         break;
       case RemoteOp::clear: data.clear(); break;
+      case RemoteOp::put_many:
+        for (std::size_t i = 0; i < q.keys.size(); ++i) {
+          leases.erase(q.keys[i]);
+          RemoteRequest one;
+          one.head = q.puts[i].head;
+          one.payload = q.puts[i].payload;
+          data[q.keys[i]] = {with_epoch(one), q.puts[i].ttl_ms > 0 ? q.puts[i].ttl_ms : -1};
+          reply.puts.emplace_back();
+        }
+        break;
       default: break;
     }
   }

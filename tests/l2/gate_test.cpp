@@ -197,6 +197,27 @@ TEST(Tombstone, KeepsTheVersionFromWhatIsLate) {
   EXPECT_EQ(c.keyed(exists, {key("1"), key("2")}).count, 1);
 }
 
+TEST(Tombstone, KeepsTheVersionFromPutsInAGroupToo) {
+  RedisServer server;
+  Client c(server);
+  ASSERT_FALSE(erase_version(c, {"1", "2"}, 5).error);
+  const Strings keys = {key("1"), key("2")};
+  const std::string late = head(5);
+  const std::string newer = head(6);
+  const RemotePut puts[] = {{late, "row 5", 0, 5, true}, {newer, "row 6", 0, 6, true}};
+  RemoteRequest r;
+  r.op = put_many;
+  r.keys = keys;
+  r.puts = puts;
+  const RemoteReply reply = c.run(r);
+  ASSERT_FALSE(reply.error) << reply.error->message;
+  ASSERT_TRUE(reply.puts[0]);
+  EXPECT_EQ(reply.puts[0]->code, Errc::superseded);
+  EXPECT_FALSE(reply.puts[1]);
+  EXPECT_EQ(c.keyed(exists, {key("1"), key("2")}).count, 1);
+  EXPECT_EQ(c.value("2"), "row 6");
+}
+
 TEST(Tombstone, LetsNoOlderLoadInAndTheSameOrANewerOne) {
   RedisServer server;
   Client c(server);

@@ -30,7 +30,8 @@ inline StoreSnapshot filled_snapshot() {
     s.views.push_back(v);
   }
   s.l2.enabled = s.l2.available = true;
-  fill(s.l2.connects, s.l2.reconnects, s.l2.connections, s.l2.commands, s.l2.timeouts, s.l2.closed_on_error, s.l2.script_loads);
+  fill(s.l2.connects, s.l2.reconnects, s.l2.connections, s.l2.commands, s.l2.timeouts, s.l2.closed_on_error, s.l2.script_loads,
+       s.l2.put_groups, s.l2.grouped_puts, s.l2.queued_puts);
   for (auto& e : s.l2.errors) e = next++;
   s.bus.enabled = s.bus.subscribed = true;
   fill(s.bus.connects, s.bus.messages, s.bus.heartbeats_sent, s.bus.heartbeats_seen, s.bus.malformed, s.bus.resyncs_replayed,

@@ -108,6 +108,9 @@ TEST(Text, EveryNumberOfASnapshotStandsUnderItsName) {
   expect("l2_timeouts_total", {}, s.l2.timeouts);
   expect("l2_closed_on_error_total", {}, s.l2.closed_on_error);
   expect("l2_script_loads_total", {}, s.l2.script_loads);
+  expect("l2_put_groups_total", {}, s.l2.put_groups);
+  expect("l2_grouped_puts_total", {}, s.l2.grouped_puts);
+  expect("l2_queued_puts", {}, s.l2.queued_puts);
   expect("leases_total", {{"kind", "granted"}}, s.leases.granted);
   expect("leases_total", {{"kind", "waited"}}, s.leases.waited);
   expect("leases_total", {{"kind", "lost"}}, s.leases.lost);

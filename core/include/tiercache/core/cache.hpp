@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <ranges>
 #include <span>
 #include <string>
 #include <string_view>
@@ -85,6 +86,25 @@ class Cache {
   /// instance reads this write (with L2 disabled an empty one). Errors: see Errc; after outcome_unknown erase.
   Result<WriteToken> put(std::string_view key, const V& value, const WriteOptions& options = {}) {
     return view_->put(key, &value, options);
+  }
+
+  /// put() of many: `pairs` is a range of pairs (key, value), as a std::map<std::string, V> or a span of std::pair. Stored in
+  /// groups of one shard, up to 64 pairs or 1 MiB, each group one atomic step with one announcement. An answer for each pair, in
+  /// their order: those of put(), with the token of its group, and the same may be assumed; options.version is every pair's.
+  /// Where a key comes twice, the later pair is stored (with a version the earlier one; the later is superseded). Nobody else's
+  /// put can come between the pairs of a group; groups are sent one after the other, all by one deadline. O(bytes). Throws only
+  /// std::bad_alloc, and then nothing was sent.
+  template <std::ranges::input_range R>
+  std::vector<Result<WriteToken>> put_many(const R& pairs, const WriteOptions& options = {}) {
+    static_assert(std::is_lvalue_reference_v<std::ranges::range_reference_t<const R>>, "the pairs must lie somewhere");
+    std::vector<std::string_view> keys;
+    std::vector<const void*> values;
+    for (const auto& [key, value] : pairs) {
+      static_assert(std::is_same_v<std::remove_cvref_t<decltype(value)>, V>, "the pairs hold values of the view's type");
+      keys.emplace_back(key);
+      values.push_back(&value);
+    }
+    return view_->put_many(keys, values, options);
   }
 
   /// Deletes and announces in one atomic step, and displaces every load of the key in progress anywhere. Erasing what is absent

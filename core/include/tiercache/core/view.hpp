@@ -110,6 +110,9 @@ class View {
   Result<WriteToken> erase(std::span<const std::string_view> ids, const WriteOptions& options) noexcept;
   Result<WriteToken> clear(const WriteOptions& options) noexcept;
   Result<void> update(std::string_view id, const DatabaseWriteRef& write, const WriteOptions& options) noexcept;
+  /// values[i] under ids[i]; an answer for each. May throw, for want of memory, before anything was sent.
+  std::vector<Result<WriteToken>> put_many(std::span<const std::string_view> ids, std::span<const void* const> values,
+                                           const WriteOptions& options);
   [[nodiscard]] Result<bool> exists(std::string_view id, const ReadOptions& options) noexcept;
   [[nodiscard]] ViewStats stats() const;
   [[nodiscard]] Health health() const;

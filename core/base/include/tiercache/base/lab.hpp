@@ -40,6 +40,7 @@ enum class Remedy : unsigned {
   server_distrust,   ///< where epochs are distrusted, so are values of a server that the bus has not heard from
   as_of_check,       ///< a read with max_staleness looks as of when L1 is coherent, and boards no fetch older than that
   applied_check,     ///< a read with a token looks whether its write was applied here, and boards no fetch begun before
+  group_echo,        ///< the echo of grouped puts is done for when all of their callers have erased, not the first
 };
 
 #ifdef TIERCACHE_LAB
@@ -82,6 +83,9 @@ inline std::atomic<std::int64_t> lease_poll_ms{0};
 
 /// What a wall clock of this process would be off by; only code under an ablated `durations` reads one.
 inline std::atomic<std::int64_t> wall_clock_skew_ms{0};
+
+/// Groups of puts that may be under way in a shard at once; with 1, all that queue behind one put go together.
+inline std::atomic<std::uint32_t> put_lanes{2};
 
 #else
 

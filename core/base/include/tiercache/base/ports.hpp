@@ -36,11 +36,21 @@ enum class RemoteOp : std::uint8_t {
   clear,          ///< type: announce, delete every key of the type (SCAN, bounded batches), announce again
   heartbeat,      ///< beat: the writing heartbeat; carries the last sequence number
   ping,           ///< PING
-  resync,  ///< epoch, sequence: the announcements after `sequence` -> applied (the log reaches back), messages, count (last
-           ///< given)
-  gate,           ///< keys[0], token, lease_ms, head, ttl_ms, version: an update begins: as erase, and while the token stands in
-                  ///< the key's gate (at most lease_ms) no lease is granted
-  ungate,         ///< the same with the token of a gate: the update ended: as erase, and the token leaves -> applied: it stood
+  resync,    ///< epoch, sequence: the announcements after `sequence` -> applied (the log reaches back), messages, count (last
+             ///< given)
+  gate,      ///< keys[0], token, lease_ms, head, ttl_ms, version: an update begins: as erase, and while the token stands in
+             ///< the key's gate (at most lease_ms) no lease is granted
+  ungate,    ///< the same with the token of a gate: the update ended: as erase, and the token leaves -> applied: it stood
+  put_many,  ///< keys[..] (one shard) and puts[..], write_id: as so many puts, as one step, with ONE announcement -> puts[..]
+};
+
+/// What put_many stores under one key; the fields are those of a put.
+struct RemotePut {
+  std::string_view head;
+  std::string_view payload;
+  std::int64_t ttl_ms = 0;
+  std::uint64_t version = 0;
+  bool if_newer = false;
 };
 
 struct RemoteRequest {
@@ -62,6 +72,7 @@ struct RemoteRequest {
   bool ignore_value =
       false;  ///< lease_get: ask for the lease although a value stands that begins with `head` (it could not be used)
   Deadline deadline = Deadline::never();
+  std::span<const RemotePut> puts;  ///< put_many: of keys[i]. A key that comes twice is stored in the order given
 };
 
 struct RemoteValue {
@@ -85,9 +96,15 @@ struct RemoteReply {
   std::int64_t count = 0;
   bool applied = false;
   std::vector<std::string> messages;  ///< resync: in order, without a hole; an empty one was too long to be logged
-  std::uint64_t epoch = 0;     ///< put, erase, clear: the log epoch of the (last) announcement
+  std::uint64_t epoch = 0;            ///< put, put_many, erase, clear: the log epoch of the (last) announcement
   std::uint64_t sequence = 0;  ///< and its number; 0: it could not be counted
   std::uint64_t stream = 0;    ///< stream_id() of the epoch and the server that answered
+  std::vector<std::optional<Error>> puts;  ///< put_many without `error`: of each put, nothing (stored), superseded or refused
+  /// put: the write id that its announcement bears, where that is not the request's own: puts of other callers were announced
+  /// with it. 0: the request's own.
+  std::uint64_t announced_as = 0;
+  /// put: how many puts that announcement lists. Its echo has nothing left to do only when all of their callers have erased.
+  std::uint32_t announced_for = 1;
 };
 
 /// The remote store. Thread-safe. Implementations never throw and never block past request.deadline.

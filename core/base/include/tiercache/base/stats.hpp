@@ -152,6 +152,9 @@ struct RemoteStats {
   std::uint64_t script_loads = 0;
   HistogramSnapshot latency;  ///< of answered commands
   std::array<std::uint64_t, errc_count> errors{};
+  std::uint64_t put_groups = 0;    ///< puts of several callers that went as one
+  std::uint64_t grouped_puts = 0;  ///< the puts in them
+  std::uint64_t queued_puts = 0;   ///< waiting for their turn now
 };
 
 struct BusStats {
