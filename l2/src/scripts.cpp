@@ -298,29 +298,32 @@ return stood
 
 // Many puts as one: in the order given, each compared with what stands or with the one before it under the same key; of those
 // that pass, one number, one message, and the last one's bytes under each key (an earlier one's would be gone before anybody
-// could read them). INCR first and PUBLISH before SET as in a put. A SET that fails is its own caller's refusal, no other's.
+// could read them). Who meets its own version is told of and not stored, as in a put. INCR first and PUBLISH before SET as
+// there. A SET that fails is its own caller's refusal, no other's.
 constexpr std::string_view put_many_body = R"lua(
 local count = (#KEYS - 3) / 2
 local seq, epoch, log = unpack(KEYS, #KEYS - 2)
-local answers, last, keys, leases = {}, {}, {}, {}
+local answers, last, told, keys, leases = {}, {}, {}, {}, {}
 for i = 1, count do
-  local key, version, newer = KEYS[i], ARGV[5 * i + 3], true
+  local key, version, newer, same = KEYS[i], ARGV[5 * i + 3], true, false
   if #version == 8 then
     local old = last[key] and ARGV[5 * last[key]] or redis.call('GETRANGE', key, 0, 15)
     newer = not (#old >= 16 and old:sub(1, 4) == 'TCE\1' and not_below(old:sub(9, 16), version))
+    same = not newer and old:sub(9, 16) == version
   end
   answers[i] = newer and 1 or 0
-  if newer then
-    if not last[key] then
+  if newer or same then
+    if not told[key] then
       keys[#keys + 1] = key
       leases[#leases + 1] = KEYS[count + i]
     end
-    last[key] = i
+    told[key] = i
   end
+  if newer then last[key] = i end
 end
 if #keys == 0 then return {answers} end
 local items = {}
-for j, key in ipairs(keys) do items[j] = ARGV[5 * last[key] + 4] end
+for j, key in ipairs(keys) do items[j] = ARGV[5 * told[key] + 4] end
 local after = ARGV[3] .. struct.pack('>I2', #keys) .. table.concat(items)
 local e = log_epoch(epoch, ARGV[4])
 local n = redis.call('INCR', seq)
@@ -329,10 +332,12 @@ local m
 m, e = announcement(n, e, seq, epoch, log, ARGV[#ARGV], ARGV[2], after, ARGV[4])
 redis.call('PUBLISH', ARGV[1], m)
 for _, key in ipairs(keys) do
-  local at = 5 * last[key]
-  local bytes, done = ARGV[at] .. e .. ARGV[at + 1], nil
-  if ARGV[at + 2] == '0' then done = redis.pcall('SET', key, bytes)
-  else done = redis.pcall('SET', key, bytes, 'PX', ARGV[at + 2]) end
+  local at, done = 5 * (last[key] or 0), {}
+  if at ~= 0 then
+    local bytes = ARGV[at] .. e .. ARGV[at + 1]
+    if ARGV[at + 2] == '0' then done = redis.pcall('SET', key, bytes)
+    else done = redis.pcall('SET', key, bytes, 'PX', ARGV[at + 2]) end
+  end
   if done.err then
     for i = 1, count do if KEYS[i] == key and answers[i] == 1 then answers[i] = done.err end end
   end
