@@ -30,6 +30,7 @@ struct Config {
   std::uint64_t max_value_bytes = 64ULL << 20;       ///< encoded; larger ones are refused with too_large; > 0
   bool distrust_other_epochs = false;                ///< true: values stored before Redis last restarted are a miss
 
+  std::string instance_name;  ///< what errors call this instance; 1..64 of A-Za-z0-9._-; empty: a random number
   LogSink log_sink;  ///< empty: spdlog to stderr
   LogLevel log_level = LogLevel::warn;
 

@@ -4,6 +4,8 @@
 #include <chrono>
 #include <cstdint>
 #include <optional>
+#include <string>
+#include <vector>
 
 namespace tiercache {
 
@@ -33,6 +35,17 @@ struct WriteOptions {
   std::optional<std::chrono::milliseconds> ttl{};
   /// The row's version, > 0: stored only over an older one (or none); else superseded. 0: last write wins.
   std::uint64_t version = 0;
+  /// What Cache::erase_tag() finds the value by: at most 16 names of 1..64 of A-Za-z0-9._-. A key stays with a tag until it is
+  /// erased by it, or a minute after the value's ttl, also when it is put without the tag.
+  std::vector<std::string> tags{};
+};
+
+/// Options of a call on many keys.
+struct BulkOptions {
+  std::chrono::nanoseconds deadline{0};  ///< 0: 120 times l2.call_timeout for each shard
+  /// Ok only when every instance that could answer from L1 has voided it, or can no more since its validity lapsed: after a
+  /// round trip or two, at most bus.staleness_budget. Else unacknowledged, naming the instances. Needs bus.enabled.
+  bool acknowledged = false;
 };
 
 }  // namespace tiercache

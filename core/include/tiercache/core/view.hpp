@@ -71,6 +71,7 @@ struct LoadResult {
   std::shared_ptr<void> value;  ///< null: there is none
   std::uint64_t version = 0;
   std::optional<std::chrono::milliseconds> ttl;
+  std::vector<std::string> tags{};
 };
 using LoaderRef = FunctionRef<LoadResult()>;
 
@@ -100,7 +101,10 @@ class View {
   [[nodiscard]] std::vector<ReadResult> read_many(std::span<const std::string_view> ids, const ReadOptions& options);
   Result<void> put(std::string_view id, const void* value, const WriteOptions& options) noexcept;
   Result<void> erase(std::span<const std::string_view> ids, const WriteOptions& options) noexcept;
-  Result<void> clear(const WriteOptions& options) noexcept;
+  Result<void> clear(const BulkOptions& options) noexcept;
+  Result<void> erase_prefix(std::string_view prefix, const BulkOptions& options) noexcept;
+  Result<void> erase_matching(std::string_view glob, const BulkOptions& options) noexcept;
+  Result<void> erase_tag(std::string_view tag, const WriteOptions& options) noexcept;
   [[nodiscard]] Result<bool> exists(std::string_view id, const ReadOptions& options) noexcept;
   [[nodiscard]] ViewStats stats() const;
   [[nodiscard]] Health health() const;

@@ -36,6 +36,7 @@
 #include <atomic>
 #include <cstdint>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace tiercache::invalidation {
@@ -57,6 +58,12 @@ struct MachineCounters {
   std::atomic<std::uint64_t> malformed{0};
   std::array<std::atomic<std::uint64_t>, gap_reason_count> gaps{};
   Histogram lag;
+};
+
+/// How far a shard's messages were applied, or voided by a gap: all of `epoch` up to `sequence`. Epoch 0: unknown.
+struct Position {
+  std::uint64_t epoch = 0;
+  std::uint64_t sequence = 0;
 };
 
 /// Not thread-safe: one thread feeds it (`counters()` excepted). Sink calls are made from within the events, in stream order.
@@ -91,6 +98,10 @@ class Machine {
   void disconnected(SteadyTime now);
   /// Own heartbeat `number` (from 1, rising) is about to be sent; `at` was read before. Must be told before its echo can come.
   void beat_sent(ShardId shard, std::uint64_t number, SteadyTime at);
+
+  [[nodiscard]] Position applied(ShardId shard) const noexcept;
+  /// Whether a message since the last call asked for a heartbeat at once.
+  [[nodiscard]] bool take_hurry() noexcept { return std::exchange(hurry_, false); }
 
   [[nodiscard]] const MachineCounters& counters() const noexcept { return counters_; }
   [[nodiscard]] ShardId shard_count() const noexcept { return static_cast<ShardId>(shards_.size()); }
@@ -132,6 +143,7 @@ class Machine {
   SteadyTime last_message_{};                    ///< of any shard on this link
   Duration backoff_{0};
   std::uint32_t confirmed_ = 0;
+  bool hurry_ = false;
 };
 
 }  // namespace tiercache::invalidation

@@ -30,6 +30,8 @@ enum class Remedy : unsigned {
   fence_in_install,  ///< L1 commit: the fence is checked by the step that installs, not before it
   late_write,        ///< connections given up with an unanswered write are killed before the next write
   read_order,        ///< a hit loads the validity before the generation
+  tag_stamp,         ///< a fill with tags: refused when a tag was erased since the load began
+  refused_put,       ///< a put that Redis refused erases its key
 };
 
 #ifdef TIERCACHE_LAB

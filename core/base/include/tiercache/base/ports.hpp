@@ -31,9 +31,13 @@ enum class RemoteOp : std::uint8_t {
   lease_renew,    ///< keys[0], token, lease_ms -> applied
   lease_release,  ///< keys[0], token -> applied
   remove_if,      ///< keys[0], payload = exact bytes: deletes only if these bytes stand there (poisoned values) -> applied
-  clear,          ///< type: announce, delete every key of the type (SCAN, bounded batches), announce again
+  clear,          ///< type, pattern: announce, delete the type's keys that match (SCAN, bounded batches), announce again
   heartbeat,      ///< beat: the writing heartbeat; carries the last sequence number
   ping,           ///< PING
+  clear_all,      ///< clear of every type of the shard
+  tag_stamp,      ///< type, tag: from here on no load that began before fills with the tag
+  tag_members,    ///< type, tag -> keys: some of those that bear the tag, none when none does
+  members,        ///< the instances that may answer from L1, and what each has applied -> members, epoch, count
 };
 
 struct RemoteRequest {
@@ -52,7 +56,23 @@ struct RemoteRequest {
   bool if_newer = false;       ///< put: store only if `version` is above the stored one
   bool ignore_value =
       false;  ///< lease_get: ask for the lease although a value stands that begins with `head` (it could not be used)
+  std::span<const std::string> tags;  ///< put, lease_fill: names of tags that the value bears
+  std::string_view tag;               ///< tag_stamp, tag_members; erase: takes the keys off this tag of `type`, too
+  std::string_view pattern;           ///< clear: glob over ids; empty: all
+  std::string_view stamp;             ///< lease_fill with tags: what lease_get answered
+  bool hurry = false;                 ///< clear, clear_all: the last announcement asks every instance for a heartbeat at once
+  std::uint64_t epoch = 0;            ///< heartbeat: what this instance has applied, 0: nothing
+  std::uint64_t sequence = 0;         ///< heartbeat: likewise
+  std::int64_t budget_ms = 0;         ///< heartbeat: how long after it this instance may answer from L1
   Deadline deadline = Deadline::never();
+};
+
+/// An instance as its last heartbeat described it.
+struct RemoteMember {
+  std::string name;  ///< the configured one, or the origin in hex
+  std::uint64_t epoch = 0;
+  std::uint64_t sequence = 0;
+  std::int64_t budget_ms = 0;  ///< 0: it said nothing
 };
 
 struct RemoteValue {
@@ -73,6 +93,11 @@ struct RemoteReply {
   LeaseState lease = LeaseState::none;
   std::int64_t count = 0;
   bool applied = false;
+  std::string stamp;              ///< lease_get: when the lease was granted, in the order of the shard's announcements
+  std::vector<std::string> keys;  ///< tag_members
+  std::vector<RemoteMember> members;
+  std::uint64_t epoch = 0;     ///< clear, clear_all: of the last announcement; members: in force
+  std::uint64_t sequence = 0;  ///< clear, clear_all: of the last announcement; 0: not numbered; members: the last one given
 };
 
 /// The remote store. Thread-safe. Implementations never throw and never block past request.deadline.
@@ -106,7 +131,7 @@ class BusSink {
   /// `key` changed at its origin. Must be applied before the call returns.
   virtual void on_invalidate(ShardId shard, std::string_view key, std::uint64_t version, std::uint64_t origin,
                              std::uint64_t write_id) noexcept = 0;
-  /// Every key of the view `type` changed.
+  /// Every key of the view `type` changed; empty: of every view.
   virtual void on_clear(ShardId shard, std::string_view type, std::uint64_t origin, std::uint64_t write_id) noexcept = 0;
   /// Messages may have been missed: everything of the shard is void, and every fill that began before.
   virtual void on_gap(ShardId shard, GapReason reason) noexcept = 0;
