@@ -68,6 +68,7 @@ Flow<Result<void>> hear_all(BulkCall& call, std::vector<Told> told) {
   const SteadyTime told_at = std::chrono::steady_clock::now();
   const SteadyTime own_lapse = told_at + std::chrono::duration_cast<SteadyTime::duration>(budget);
   Duration nap = look_first;
+  std::vector<std::string> named;  // by the last look that was answered
   for (;;) {
     std::vector<std::string> behind;
     std::optional<Error> why;
@@ -91,9 +92,10 @@ Flow<Result<void>> hear_all(BulkCall& call, std::vector<Told> told) {
     }
     if (!known) until = std::max(until, own_lapse);
     if (behind.empty() && (known || own_lapse <= std::chrono::steady_clock::now())) co_return Result<void>{};
+    if (!why) named = std::move(behind);
     if (call.deadline.passed()) {
       core.errors.count(Errc::unacknowledged);
-      co_return unacknowledged(behind, why);
+      co_return unacknowledged(named, why);
     }
     const Duration pause = std::min<Duration>({nap, call.deadline.left(), Deadline(until).left()});
     nap = std::min<Duration>(nap * 2, look_max);
