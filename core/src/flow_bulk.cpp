@@ -10,6 +10,7 @@
 #include <tiercache/base/lab.hpp>
 
 #include <algorithm>
+#include <utility>
 
 namespace tiercache::detail {
 namespace {
@@ -38,16 +39,23 @@ bool has_applied(const RemoteMember& member, const Told& told, const RemoteReply
   return member.sequence >= told.sequence && member.sequence <= now.sequence;
 }
 
-/// The instances of a shard that may still answer from L1 with what was there before, by name. `until`: when none of them can.
-void find_behind(const Told& told, const RemoteReply& now, Duration budget, SteadyTime told_at, std::vector<std::string>& behind,
-                 SteadyTime& until) {
+/// What is known of those that have not confirmed yet.
+struct Hearing {
+  SteadyTime told_at;
+  Duration budget;                  // own; a member's own counts where it is longer
+  SteadyTime all_lapsed;            // when nobody that was ever seen can answer from before
+  std::vector<std::string> behind;  // who may still do so, by name
+};
+
+void look_at(const Told& told, const RemoteReply& now, Hearing& hearing) {
   for (const RemoteMember& member : now.members) {
     constexpr Duration budget_max = std::chrono::hours(1);  // invalidation::Options allows no more
-    const Duration theirs = std::clamp<Duration>(std::chrono::milliseconds(member.budget_ms), budget, budget_max);
-    const SteadyTime lapse = told_at + std::chrono::duration_cast<SteadyTime::duration>(theirs);
+    const Duration theirs = std::clamp<Duration>(std::chrono::milliseconds(member.budget_ms), hearing.budget, budget_max);
+    const SteadyTime lapse = hearing.told_at + std::chrono::duration_cast<SteadyTime::duration>(theirs);
+    hearing.all_lapsed = std::max(hearing.all_lapsed, lapse);
     if (has_applied(member, told, now) || lapse <= std::chrono::steady_clock::now()) continue;
-    until = std::max(until, lapse);
-    if (std::find(behind.begin(), behind.end(), member.name) == behind.end()) behind.push_back(member.name);
+    if (std::find(hearing.behind.begin(), hearing.behind.end(), member.name) == hearing.behind.end())
+      hearing.behind.push_back(member.name);
   }
 }
 
@@ -64,16 +72,15 @@ Error unacknowledged(const std::vector<std::string>& behind, const std::optional
 /// Waits until every instance has applied what it was told, or can answer nothing from L1 any more (B3).
 Flow<Result<void>> hear_all(BulkCall& call, std::vector<Told> told) {
   StoreCore& core = call.core;
-  const Duration budget = core.config.bus.staleness_budget;
-  const SteadyTime told_at = std::chrono::steady_clock::now();
-  const SteadyTime own_lapse = told_at + std::chrono::duration_cast<SteadyTime::duration>(budget);
+  Hearing hearing{std::chrono::steady_clock::now(), core.config.bus.staleness_budget, {}, {}};
+  const SteadyTime own_lapse = hearing.told_at + std::chrono::duration_cast<SteadyTime::duration>(hearing.budget);
+  hearing.all_lapsed = own_lapse;
+  bool ever_answered = false;
   Duration nap = look_first;
-  std::vector<std::string> named;  // by the last look that was answered
   for (;;) {
-    std::vector<std::string> behind;
     std::optional<Error> why;
-    bool known = true;
-    SteadyTime until = told_at;
+    bool whole_list = true;
+    std::vector<std::string> behind_before = std::exchange(hearing.behind, {});
     for (const Told& shard : told) {
       RemoteRequest request;
       request.op = RemoteOp::members;
@@ -82,22 +89,23 @@ Flow<Result<void>> hear_all(BulkCall& call, std::vector<Told> told) {
       RemoteReply now;
       co_await ask(core, call.driver, request, now);
       if (now.error) {
-        known = false;
         why = std::move(now.error);
-        continue;
+        break;
       }
-      // A list that was lost and began anew lacks those that have not beaten since.
-      if (now.count < budget / std::chrono::milliseconds(1)) known = false;
-      find_behind(shard, now, budget, told_at, behind, until);
+      // A list that was lost and began anew lacks those that have not beaten since; their budget is taken to be ours.
+      if (now.count < hearing.budget / std::chrono::milliseconds(1)) whole_list = false;
+      look_at(shard, now, hearing);
     }
-    if (!known) until = std::max(until, own_lapse);
-    if (behind.empty() && (known || own_lapse <= std::chrono::steady_clock::now())) co_return Result<void>{};
-    if (!why) named = std::move(behind);
-    if (call.deadline.passed()) {
+    if (why) hearing.behind = std::move(behind_before);  // what the last look showed that was answered
+    ever_answered = ever_answered || !why;
+    const SteadyTime now = std::chrono::steady_clock::now();
+    const bool confirmed = !why && hearing.behind.empty() && (whole_list || now >= own_lapse);
+    if (confirmed || (ever_answered && now >= hearing.all_lapsed)) co_return Result<void>{};
+    if (call.deadline.passed() || now >= hearing.all_lapsed) {
       core.errors.count(Errc::unacknowledged);
-      co_return unacknowledged(named, why);
+      co_return unacknowledged(hearing.behind, why);
     }
-    const Duration pause = std::min<Duration>({nap, call.deadline.left(), Deadline(until).left()});
+    const Duration pause = std::min<Duration>({nap, call.deadline.left(), Deadline(hearing.all_lapsed).left()});
     nap = std::min<Duration>(nap * 2, look_max);
     if (pause <= Duration::zero()) continue;
     co_await Waiting([&](std::coroutine_handle<> flow) { return call.driver.pause(pause, flow); });

@@ -226,6 +226,20 @@ TEST(AcknowledgedClear, WaitsForTheDeadNoLongerThanTheBudget) {
   EXPECT_LT(std::chrono::steady_clock::now() - began, 500ms + 2s);
 }
 
+// Nobody can be asked, so nobody's budget is known either: there is no instant from which on all have lapsed.
+TEST(AcknowledgedClear, SaysSoWhenNobodyCanBeAsked) {
+  RedisServer server;
+  Config config = instance_config(server.url());
+  config.bus.staleness_budget = 1s;
+  Instance a(config);
+  a.wait_coherent();
+  server.command({"ACL", "SETUSER", "default", "-zrangebyscore"});  // who asks for the members is refused
+  const Result<void> r = a.view.clear({.acknowledged = true});
+  ASSERT_FALSE(r.ok());
+  EXPECT_EQ(r.error().code, Errc::unacknowledged);
+  EXPECT_THAT(r.error().message, HasSubstr("could not be asked"));
+}
+
 // Redis is emptied between the last heartbeats and the clear: the list of members names nobody, and must not be believed.
 TEST(AcknowledgedClear, AListThatWasLostIsNotBelieved) {
   RedisServer server;
