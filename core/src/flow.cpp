@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Every path through the tiers, top to bottom; those that touch many keys at a time are in flow_bulk.cpp. Each flow is a coroutine that a Driver runs; with the blocking driver it is a
-// plain call. The rules that keep L1 coherent stand where they act:
+// Every path through the tiers, top to bottom; those that touch many keys at a time are in flow_bulk.cpp. Each flow is a
+// coroutine that a Driver runs; with the blocking driver it is a plain call. The rules that keep L1 coherent stand where they
+// act:
 //   R1  a fill ticket is taken before the L2 read is sent;                            (read: `ask`)
 //   R2  a value enters L1 only by its ticket;                                         (keep)
 //   R3  L2 is filled by a loader's value only under a lease taken before the load;    (read: `load`)
@@ -333,9 +334,9 @@ Result<void> outcome(StoreCore& core, RemoteReply&& reply) {
 
 Flow<ReadResult> read_flow(ReadCall& call) {
   for (;;) {
-    const std::uint32_t generation =
-        call.core.coherence.generation(call.key.shard) + call.view.clears.load(std::memory_order_acquire) +
-        call.view.tag_erases.load(std::memory_order_acquire);
+    const std::uint32_t generation = call.core.coherence.generation(call.key.shard) +
+                                     call.view.clears.load(std::memory_order_acquire) +
+                                     call.view.tag_erases.load(std::memory_order_acquire);
     const Flights::Seat seat = call.core.flights.join(call.key.text, generation, call.loader != nullptr);
     if (!seat.flight) co_return co_await fetch(call);  // somebody loads: a reader that wants no load asks L2 for itself
     if (seat.leads) {
@@ -458,8 +459,7 @@ Flow<Result<void>> put_flow(WriteCall& call, const Key& key, const void* value) 
   co_await ask(call, request, reply);
   settle(call, {&key, 1}, request.write_id, reply);
   Result<void> result = outcome(core, std::move(reply));
-  if (!result && result.error().code == Errc::refused)
-    co_return co_await erase_instead(call, key, std::move(result).error());
+  if (!result && result.error().code == Errc::refused) co_return co_await erase_instead(call, key, std::move(result).error());
   co_return result;
 }
 

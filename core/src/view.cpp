@@ -205,8 +205,7 @@ Result<void> View::put(std::string_view id, const void* value, const WriteOption
     if (ttl.count() < 0) return Error{Errc::invalid_argument, "ttl: must not be negative"};
     if (Result<void> tags = check_tags(options.tags); !tags) return tags;
     BlockingDriver driver;
-    WriteCall call{*core_, *state_, driver, deadline_of(*core_, *state_, options.deadline), ttl, options.version,
-                   options.tags};
+    WriteCall call{*core_, *state_, driver, deadline_of(*core_, *state_, options.deadline), ttl, options.version, options.tags};
     const Key key{id, core_->keys.physical(state_->name, id)};
     return put_flow(call, key, value).run();
   });

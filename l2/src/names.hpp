@@ -34,9 +34,8 @@ class Names {
     std::string end;  // ":{07}"
     if (shards_ != 0) end.append(":{").append(hex(shard, 2)).append("}");
     std::string tag = end.empty() ? end : end.substr(1).append(":");
-    return {prefix_ + "!seq" + end, prefix_ + "!epoch" + end,
-            prefix_ + "!run" + end, prefix_ + "!hb" + end + ":" + origin_,
-            prefix_ + "!bus" + end, std::move(tag), prefix_ + "!members" + end};
+    return {prefix_ + "!seq" + end, prefix_ + "!epoch" + end, prefix_ + "!run" + end,    prefix_ + "!hb" + end + ":" + origin_,
+            prefix_ + "!bus" + end, std::move(tag),           prefix_ + "!members" + end};
   }
   /// env:resource:type:[{tag}:]id -> env:resource:!lease:[{tag}:]type:id; nothing: `key` is not one of this store and shard.
   [[nodiscard]] std::optional<std::string> lease_of(std::string_view key, const ShardNames& names) const {

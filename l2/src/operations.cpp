@@ -86,8 +86,7 @@ bool Operations::writes(RemoteOp op) noexcept {
 Result<Prepared> Operations::prepare(const RemoteRequest& request) {
   const auto bad = [](const char* what) { return Error{Errc::invalid_argument, what}; };
   if (!names_.knows(request.shard)) return bad("the shard does not exist");
-  const bool of_view =
-      request.op == RemoteOp::clear || request.op == RemoteOp::tag_stamp || request.op == RemoteOp::tag_members;
+  const bool of_view = request.op == RemoteOp::clear || request.op == RemoteOp::tag_stamp || request.op == RemoteOp::tag_members;
   const bool keyless = of_view || request.op == RemoteOp::heartbeat || request.op == RemoteOp::ping ||
                        request.op == RemoteOp::clear_all || request.op == RemoteOp::members;
   const bool many = request.op == RemoteOp::get || request.op == RemoteOp::exists || request.op == RemoteOp::erase;
@@ -297,11 +296,10 @@ Result<void> Operations::heartbeat(const RemoteRequest& request, const Prepared&
   constexpr std::int64_t default_ms = 60'000;
   const std::string ms = std::to_string(request.ttl_ms != 0 ? request.ttl_ms : default_ms);
   const std::string state = beat_state(request);
-  return take_integer(x.run(bulk_scripts().heartbeat,
-                            Views{p.names.seq, p.names.epoch, p.names.run, p.names.beat, p.names.members},
-                            Views{p.names.channel, m.before, m.after, p.candidate, x.connection().run_id(), ms, state,
-                                  names_.origin(), ms}),
-                      reply.count);
+  return take_integer(
+      x.run(bulk_scripts().heartbeat, Views{p.names.seq, p.names.epoch, p.names.run, p.names.beat, p.names.members},
+            Views{p.names.channel, m.before, m.after, p.candidate, x.connection().run_id(), ms, state, names_.origin(), ms}),
+      reply.count);
 }
 
 }  // namespace tiercache::l2

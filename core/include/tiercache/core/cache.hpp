@@ -102,9 +102,9 @@ class Cache {
     return handles;
   }
 
-  /// Voids every key of the view: in every L1 in O(1), in this one at once, in others by announcement; in Redis by SCAN in bounded
-  /// batches. Values put while it runs may go, too. Errors: outcome_unknown: cut short, some keys may stand in Redis, call again
-  /// with more time; unavailable: nothing was done in Redis; unacknowledged: done, but see BulkOptions::acknowledged;
+  /// Voids every key of the view: in every L1 in O(1), in this one at once, in others by announcement; in Redis by SCAN in
+  /// bounded batches. Values put while it runs may go, too. Errors: outcome_unknown: cut short, some keys may stand in Redis,
+  /// call again with more time; unavailable: nothing was done in Redis; unacknowledged: done, but see BulkOptions::acknowledged;
   /// unreplicated: done, but see l2.wait_replicas.
   Result<void> clear(const BulkOptions& options = {}) { return view_->clear(options); }
   /// clear() of the keys that begin with `prefix`, which stands for itself whatever signs it holds. L1s cannot tell which entries
