@@ -69,7 +69,10 @@ TEST_P(Bulk, ATagErasesItsKeysInEveryInstanceAndNoOthers) {
 TEST_P(Bulk, ATagOfManyKeysGoesInBatches) {
   Instance a(config());
   constexpr int keys = 1500;
-  for (int i = 0; i < keys; ++i) ASSERT_TRUE(a.view.put("k" + std::to_string(i), i, {.tags = {"t"}}).ok());
+  for (int i = 0; i < keys; ++i) {
+    const Result<void> r = a.view.put("k" + std::to_string(i), i, {.tags = {"t"}});
+    ASSERT_TRUE(r.ok()) << name(r.error().code) << ": " << r.error().message;
+  }
   a.wait_applied();
   const std::uint64_t before = a.store().stats().bus.messages;
   ASSERT_TRUE(a.view.erase_tag("t").ok());
