@@ -40,6 +40,8 @@ enum class Remedy : unsigned {
   server_distrust,   ///< where epochs are distrusted, so are values of a server that the bus has not heard from
   as_of_check,       ///< a read with max_staleness looks as of when L1 is coherent, and boards no fetch older than that
   applied_check,     ///< a read with a token looks whether its write was applied here, and boards no fetch begun before
+  tag_stamp,         ///< a fill with tags: refused when a tag was erased since the load began
+  refused_put,       ///< a put that Redis refused erases its key
 };
 
 #ifdef TIERCACHE_LAB
