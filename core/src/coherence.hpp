@@ -75,6 +75,9 @@ class Coherence {
     if (!always_valid_ && until.load(std::memory_order_relaxed) >= now) until.store(now - 1, std::memory_order_release);  // (1)
   }
 
+  /// Everything of the shard was cleared: entries and fills asked for before are void, what is filled from here on is not.
+  void clear(ShardId shard) noexcept { shards_[shard].generation.fetch_add(1, std::memory_order_acq_rel); }  // (1)
+
   /// L1 answers nobody any more. REQUIRES: nobody extends.
   void end() noexcept {
     for (std::uint32_t i = 0; i < count_; ++i) {

@@ -42,6 +42,8 @@ Result<bool> flag(const char* name, std::string text) {
 Result<void> Config::validate() const {
   if (Result<void> r = detail::check_name("env", env); !r) return r;
   if (Result<void> r = detail::check_name("resource", resource); !r) return r;
+  if (!instance_name.empty())
+    if (Result<void> r = detail::check_name("instance_name", instance_name); !r) return r;
   if (Result<void> r = l1.validate(); !r) return r;
   if (Result<void> r = l1_pressure.validate(); !r) return Error{r.error().code, "l1_" + r.error().message};
   if (l2.enabled) {

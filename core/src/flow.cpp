@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Every path through the tiers, top to bottom. Each flow is a coroutine that a Driver runs; with the blocking driver it is a
-// plain call. The rules that keep L1 coherent stand where they act:
+// Every path through the tiers, top to bottom; those that touch many keys at a time are in flow_bulk.cpp. Each flow is a
+// coroutine that a Driver runs; with the blocking driver it is a plain call. The rules that keep L1 coherent stand where they
+// act:
 //   R1  a fill ticket is taken before the L2 read is sent;                            (read: `ask`)
 //   R2  a value enters L1 only by its ticket;                                         (keep)
 //   R3  L2 is filled by a loader's value only under a lease taken before the load;    (read: `load`)
@@ -116,6 +117,7 @@ ReadResult run_loader(ReadCall& call, LoadResult& loaded) {
     loaded = (*call.loader)();
     if (loaded.ttl && loaded.ttl->count() < 0)
       return failed(call.core, Error{Errc::invalid_argument, "view " + call.view.name + ": the loader gave a negative ttl"});
+    if (Result<void> tags = check_tags(loaded.tags); !tags) return failed(call.core, std::move(tags).error());
     ReadResult r;
     r.version = loaded.version;
     r.source = loaded.value ? Source::loader : Source::none;
@@ -158,8 +160,9 @@ std::string new_token(StoreCore& core) {
 namespace {
 
 /// The lease is ours: load, then fill L2 while it stands (R3), then L1.
-Flow<ReadResult> load_under_lease(ReadCall& call, Asked asked, std::string token) {
+Flow<ReadResult> load_under_lease(ReadCall& call, Asked asked, std::string token, std::string stamp) {
   StoreCore& core = call.core;
+  const SteadyTime began = std::chrono::steady_clock::now();
   core.leases.granted.fetch_add(1, std::memory_order_relaxed);
   LoadResult loaded;
   ReadResult r;
@@ -198,6 +201,8 @@ Flow<ReadResult> load_under_lease(ReadCall& call, Asked asked, std::string token
     co_return r;
   }
   request.op = RemoteOp::lease_fill;
+  request.tags = loaded.tags;
+  request.stamp = std::chrono::steady_clock::now() - began < tagged_load_max ? std::string_view(stamp) : std::string_view();
   request.head = sealed.head;
   request.payload = sealed.payload;
   request.ttl_ms = ttl.count();
@@ -208,6 +213,11 @@ Flow<ReadResult> load_under_lease(ReadCall& call, Asked asked, std::string token
     r.owned = std::move(loaded.value);
     if (!reply.error) {
       core.leases.lost.fetch_add(1, std::memory_order_relaxed);
+      if (!loaded.tags.empty()) {  // a tag of it was erased, perhaps: then the lease still stands
+        request.op = RemoteOp::lease_release;
+        RemoteReply released;
+        co_await ask(call, request, released);
+      }
       co_return r;
     }
     core.errors.count(reply.error->code);
@@ -306,7 +316,7 @@ Flow<ReadResult> fetch(ReadCall& call) {
     }
     if (reply.lease == LeaseState::granted) {
       view.misses.fetch_add(1, std::memory_order_relaxed);
-      co_return co_await load_under_lease(call, asked, token);
+      co_return co_await load_under_lease(call, asked, token, std::move(reply.stamp));
     }
 
     if (reply.lease == LeaseState::gated) {
@@ -350,27 +360,23 @@ void settle(WriteCall& call, std::span<const Key> keys, std::uint64_t write_id, 
   call.core.writes.answered(reply.announced_as != 0 ? reply.announced_as : write_id, callers);
 }
 
-namespace {
-
 Result<WriteToken> outcome(StoreCore& core, ShardId shard, RemoteReply&& reply) {
   if (!reply.error) return WriteToken(shard, reply.stream, reply.sequence);
   core.errors.count(reply.error->code);
   return std::move(*reply.error);
 }
 
-/// Adds one request's outcome to that of a call of several: the first error stands, the token is of all.
 void add_outcome(Result<WriteToken>& all, Result<WriteToken>&& one) {
   if (!all) return;
   if (!one) all = std::move(one);
   else all->merge(*one);
 }
 
-}  // namespace
-
 Flow<ReadResult> read_flow(ReadCall& call) {
   for (;;) {
-    const std::uint32_t generation =
-        call.core.coherence.generation(call.key.shard) + call.view.clears.load(std::memory_order_acquire);
+    const std::uint32_t generation = call.core.coherence.generation(call.key.shard) +
+                                     call.view.clears.load(std::memory_order_acquire) +
+                                     call.view.tag_erases.load(std::memory_order_acquire);
     const Flights::Seat seat = call.core.flights.join(call.key.text, generation, call.loader != nullptr, call.join_age);
     if (!seat.flight) co_return co_await fetch(call);  // somebody loads: a reader that wants no load asks L2 for itself
     if (seat.leads) {
@@ -486,12 +492,15 @@ Flow<Result<WriteToken>> put_flow(WriteCall& call, const Key& key, const void* v
   request.ttl_ms = call.ttl.count();
   request.version = call.version;
   request.if_newer = call.version != 0;
+  request.tags = call.tags;
   request.write_id = core.writes.next();
   request.deadline = call.deadline;
   RemoteReply reply;
   co_await ask(call, request, reply);
   settle(call, {&key, 1}, request.write_id, reply);
-  co_return outcome(core, request.shard, std::move(reply));
+  Result<WriteToken> result = outcome(core, request.shard, std::move(reply));
+  if (!result && result.error().code == Errc::refused) co_return co_await erase_instead(call, key, std::move(result).error());
+  co_return result;
 }
 
 Flow<Result<WriteToken>> erase_flow(WriteCall& call, std::span<const Key> keys) {
@@ -521,6 +530,7 @@ Flow<Result<WriteToken>> erase_flow(WriteCall& call, std::span<const Key> keys) 
       request.op = RemoteOp::erase;
       request.shard = shard;
       request.keys = texts;
+      request.tag = call.tag;
       request.write_id = core.writes.next();
       request.deadline = call.deadline;
       std::string heads;
@@ -531,26 +541,6 @@ Flow<Result<WriteToken>> erase_flow(WriteCall& call, std::span<const Key> keys) 
       add_outcome(result, outcome(core, shard, std::move(reply)));
     }
   }
-  co_return result;
-}
-
-Flow<Result<WriteToken>> clear_flow(WriteCall& call) {
-  StoreCore& core = call.core;
-  Result<WriteToken> result = WriteToken{};
-  for (std::uint32_t n_shard = 0; core.has_remote() && n_shard < core.keys.shard_count(); ++n_shard) {
-    const auto shard = static_cast<ShardId>(n_shard);
-    RemoteRequest request;
-    request.op = RemoteOp::clear;
-    request.shard = shard;
-    request.type = call.view.name;
-    request.write_id = core.writes.next();
-    request.deadline = call.deadline;
-    RemoteReply reply;
-    co_await ask(call, request, reply);
-    add_outcome(result, outcome(core, shard, std::move(reply)));
-  }
-  // After the answers, or without them: voids entries, fills asked for before, and flights, whose generation no longer matches.
-  call.view.clears.fetch_add(1, std::memory_order_acq_rel);
   co_return result;
 }
 

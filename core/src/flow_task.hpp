@@ -26,6 +26,7 @@ class Driver {
   virtual bool wait(Flight& flight, Deadline deadline, std::coroutine_handle<> flow) = 0;
   /// Until a word came since, at most so long.
   virtual bool wait(Wakes& wakes, const Wakes::Ticket& since, Duration at_most, std::coroutine_handle<> flow) = 0;
+  virtual bool pause(Duration duration, std::coroutine_handle<> flow) = 0;
 };
 
 /// A lazily started coroutine with one result. Owned by whoever runs it; destroyed with its frame.

@@ -23,6 +23,14 @@ Result<void> check_name(std::string_view field, std::string_view name) {
   return {};
 }
 
+Result<void> check_tags(std::span<const std::string> tags) {
+  constexpr std::size_t tags_max = 16;
+  if (tags.size() > tags_max) return Error{Errc::invalid_argument, "tags: at most 16, are " + std::to_string(tags.size())};
+  for (const std::string& tag : tags)
+    if (Result<void> r = check_name("tag", tag); !r) return r;
+  return {};
+}
+
 const char* id_fault(std::string_view id) noexcept {
   if (id.empty()) return "key: is empty";
   if (id.size() > id_bytes_max) return "key: longer than 1024 bytes";

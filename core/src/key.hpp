@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -16,6 +17,9 @@ inline constexpr std::size_t id_bytes_max = 1024;
 
 /// env, resource and view names: 1..64 of A-Za-z0-9._-. `field` is what the error calls it.
 [[nodiscard]] Result<void> check_name(std::string_view field, std::string_view name);
+
+/// At most 16 tags, each like a view's name.
+[[nodiscard]] Result<void> check_tags(std::span<const std::string> tags);
 
 /// Ids: 1..1024 bytes above 0x20, without 0x7F, '{' and '}'. The message never holds the id itself. Null: good. Static text.
 [[nodiscard]] const char* id_fault(std::string_view id) noexcept;

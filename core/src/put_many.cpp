@@ -67,7 +67,7 @@ Flow<bool> send(WriteCall& call, ShardId shard, Batch& batch, std::span<Result<W
 Flow<bool> put_many_flow(WriteCall& call, std::span<const Key> keys, std::span<const void* const> values,
                          std::span<Result<WriteToken>> answers) {
   StoreCore& core = call.core;
-  if (!core.has_remote()) {
+  if (!core.has_remote() || !call.tags.empty()) {  // tags join in the script of one put
     for (std::size_t i = 0; i < keys.size(); ++i)
       if (answers[i].ok()) answers[i] = co_await put_flow(call, keys[i], values[i]);
     co_return true;
@@ -95,6 +95,10 @@ Flow<bool> put_many_flow(WriteCall& call, std::span<const Key> keys, std::span<c
     }
     if (!batch.keys.empty()) co_await send(call, shard, batch, answers);
   }
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    if (!answers[i].ok() && answers[i].error().code == Errc::refused)
+      answers[i] = co_await erase_instead(call, keys[i], std::move(answers[i]).error());
+  }
   co_return true;
 }
 
@@ -120,7 +124,7 @@ std::vector<Result<WriteToken>> View::put_many(std::span<const std::string_view>
                                             : state_->options.deadline.count() > 0 ? Duration(state_->options.deadline)
                                                                                    : Duration(core_->config.default_deadline));
   BlockingDriver driver;
-  WriteCall call{*core_, *state_, driver, deadline, ttl, options.version};
+  WriteCall call{*core_, *state_, driver, deadline, ttl, options.version, options.tags};
   try {
     put_many_flow(call, keys, values, answers).run();
   } catch (...) {

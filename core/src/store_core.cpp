@@ -124,8 +124,9 @@ void StoreCore::on_invalidate(ShardId, std::string_view key, std::uint64_t, std:
   }
 }
 
-void StoreCore::on_clear(ShardId, std::string_view type, std::uint64_t, std::uint64_t) noexcept {
-  if (ViewState* view = find_view(type)) view->clears.fetch_add(1, std::memory_order_acq_rel);
+void StoreCore::on_clear(ShardId shard, std::string_view type, std::uint64_t, std::uint64_t) noexcept {
+  if (type.empty()) coherence.clear(shard);
+  else if (ViewState* view = find_view(type)) view->clears.fetch_add(1, std::memory_order_acq_rel);
   wakes.wake_all();
 }
 

@@ -227,8 +227,9 @@ Result<WriteToken> View::put(std::string_view id, const void* value, const Write
     if (const char* why = core_->unusable()) return Error{Errc::closed, why};
     const auto ttl = options.ttl.value_or(state_->options.ttl);
     if (ttl.count() < 0) return Error{Errc::invalid_argument, "ttl: must not be negative"};
+    if (Result<void> tags = check_tags(options.tags); !tags) return std::move(tags).error();
     BlockingDriver driver;
-    WriteCall call{*core_, *state_, driver, deadline_of(*core_, *state_, options.deadline), ttl, options.version};
+    WriteCall call{*core_, *state_, driver, deadline_of(*core_, *state_, options.deadline), ttl, options.version, options.tags};
     const Key key{id, core_->keys.physical(state_->name, id)};
     return put_flow(call, key, value).run();
   });
@@ -246,18 +247,6 @@ Result<WriteToken> View::erase(std::span<const std::string_view> ids, const Writ
     keys.reserve(ids.size());
     for (const std::string_view id : ids) keys.push_back({id, core_->keys.physical(state_->name, id)});
     return erase_flow(call, keys).run();
-  });
-}
-
-Result<WriteToken> View::clear(const WriteOptions& options) noexcept {
-  return contain<Result<WriteToken>>(core_.get(), [&]() -> Result<WriteToken> {
-    if (error_) return *error_;
-    if (const char* why = core_->unusable()) return Error{Errc::closed, why};
-    BlockingDriver driver;
-    // A clear is as long as the key space is: without a deadline of its own it gets l2's for such work.
-    const Deadline deadline = options.deadline.count() > 0 ? Deadline::after(options.deadline) : Deadline::never();
-    WriteCall call{*core_, *state_, driver, deadline, {}, 0};
-    return clear_flow(call).run();
   });
 }
 

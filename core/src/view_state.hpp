@@ -70,6 +70,7 @@ struct ViewState {
   const ValueOps* ops = nullptr;
   l1::ViewId l1_id = 0;
   std::atomic<std::uint32_t> clears{0};  ///< added to the shard's generation: clear() is O(1)
+  std::atomic<std::uint32_t> tag_erases{0};  ///< likewise, of flights only: none that began before is joined
 
   HitCounter l1_hits;
   std::atomic<std::uint64_t> l1_misses{0}, l2_hits{0}, misses{0}, loads{0}, load_failures{0}, flight_joins{0}, puts{0}, erases{0},

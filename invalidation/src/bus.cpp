@@ -203,7 +203,9 @@ class Subscriber {
       page.state = reply.applied && reply.stream == stream_id(wanted.epoch, connection_->run_id()) ? Machine::Page::State::found
                                                                                                    : Machine::Page::State::lost;
     if (reply.error && log_failure_()) log_(LogLevel::warn, "bus: cannot read the log: " + reply.error->message);
-    if (machine_.page(wanted.shard, page, now())) beat_.hurry();
+    const bool done = machine_.page(wanted.shard, page, now());
+    beat_.applied(wanted.shard, machine_.applied(wanted.shard));
+    if (machine_.take_hurry() || done) beat_.hurry();
   }
   /// Whether Redis may answer later. Refused for good is what it does not allow or know.
   static bool is_transient(Errc code) noexcept {
@@ -305,6 +307,8 @@ class Subscriber {
     // After the message was read, so that the send time of any heartbeat whose echo it may be is among them.
     beat_.drain([this](const Heartbeat::Sent& s) { machine_.beat_sent(s.shard, s.number, s.at); });
     const std::string_view problem = machine_.message(shard->second, parts[2].text, now());
+    beat_.applied(shard->second, machine_.applied(shard->second));
+    if (machine_.take_hurry()) beat_.hurry();
     if (!problem.empty() && log_malformed_()) log_(LogLevel::warn, "bus: ignored a message: " + std::string(problem));
     if (!tracking_ || !tracking_->stalled(now())) return true;
     if (log_failure_()) log_(LogLevel::warn, "bus: heartbeats come back, but Redis' client tracking does not tell of them");
@@ -447,7 +451,8 @@ class Bus final : public BusPort {
   /// A heartbeat may take as long as any call, but never so long that the next but one is due or its echo would prove nothing.
   static HeartbeatOptions heartbeat_options(const Options& options, const l2::Options& l2) {
     const auto interval = options.heartbeat_interval();
-    return {std::max<std::uint32_t>(l2.shards, 1), interval, std::min({2 * interval, options.staleness_budget, l2.call_timeout})};
+    return {std::max<std::uint32_t>(l2.shards, 1), interval, std::min({2 * interval, options.staleness_budget, l2.call_timeout}),
+            options.staleness_budget};
   }
 
   const Log log_;

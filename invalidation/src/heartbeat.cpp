@@ -12,7 +12,7 @@
 namespace tiercache::invalidation {
 
 Heartbeat::Heartbeat(const HeartbeatOptions& options, RemotePort& remote, Log log)
-    : options_(options), remote_(remote), log_(std::move(log)) {}
+    : options_(options), remote_(remote), log_(std::move(log)), applied_(options.shards) {}
 
 void Heartbeat::start() {
   {
@@ -48,6 +48,11 @@ void Heartbeat::hurry() noexcept {
   const std::lock_guard lock(mutex_);
   hurry_ = true;
   changed_.notify_all();
+}
+
+void Heartbeat::applied(ShardId shard, Position position) noexcept {
+  const std::lock_guard lock(mutex_);
+  if (shard < applied_.size()) applied_[shard] = position;
 }
 
 void Heartbeat::run() noexcept {
@@ -99,16 +104,23 @@ void Heartbeat::beat() {
 void Heartbeat::beat_shard(ShardId shard) {
   // The send time is read before anything else is done: it must be before the publication whatever happens in between.
   const SteadyTime at = std::chrono::steady_clock::now();
+  Position applied;
   {
     const std::lock_guard lock(mutex_);
     // A bus thread that is held up must not make this grow; the machine would forget the older ones anyway.
     if (sent_.size() >= Machine::beats_kept * options_.shards) sent_.pop_front();
     sent_.push_back({shard, number_, at});
+    applied = applied_[shard];
   }
   RemoteRequest request;
   request.op = RemoteOp::heartbeat;
   request.shard = shard;
   request.beat = number_;
+  request.epoch = applied.epoch;
+  request.sequence = applied.sequence;
+  request.budget_ms = std::chrono::duration_cast<std::chrono::milliseconds>(options_.budget).count();
+  // It is listed for as long as anybody may have to wait for it, and longer, so that a step of the server's clock does no harm.
+  request.ttl_ms = std::max<std::int64_t>(60'000, 2 * request.budget_ms);
   request.deadline = Deadline(at + std::chrono::duration_cast<SteadyTime::duration>(options_.timeout));
   RemoteReply reply;
   remote_.start(request, reply, nullptr);

@@ -4,6 +4,7 @@
 #include <tiercache/base/clock.hpp>
 #include <tiercache/base/log.hpp>
 #include <tiercache/base/ports.hpp>
+#include <tiercache/invalidation/machine.hpp>
 
 #include <atomic>
 #include <condition_variable>
@@ -12,6 +13,7 @@
 #include <functional>
 #include <mutex>
 #include <thread>
+#include <vector>
 
 namespace tiercache::invalidation {
 
@@ -19,6 +21,7 @@ struct HeartbeatOptions {
   std::uint32_t shards = 1;
   Duration interval{};
   Duration timeout{};  ///< of one heartbeat
+  Duration budget{};   ///< how long after it L1 may answer
 };
 
 /// The thread "tc-beat": every interval it writes one heartbeat a shard through `remote`, the path of all writes. That a write
@@ -43,6 +46,8 @@ class Heartbeat {
 
   /// One heartbeat now: a fresh subscription becomes coherent after a round trip instead of an interval.
   void hurry() noexcept;
+  /// What the next heartbeat of the shard says that this instance has applied. After it was.
+  void applied(ShardId shard, Position position) noexcept;
   /// Hands out what was sent since the last call, oldest first. A heartbeat is here before it is on its way, so whoever calls
   /// this after reading an echo finds its send time.
   template <class F>
@@ -73,6 +78,7 @@ class Heartbeat {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Sent> sent_;  // guarded by mutex_, as are the rest
+  std::vector<Position> applied_;
   bool hurry_ = false;
   bool stopping_ = false;
   bool ended_ = true;

@@ -131,6 +131,11 @@ void Machine::beat_sent(ShardId id, std::uint64_t number, SteadyTime at) {
   if (id < shards_.size()) shards_[id].beats[number % beats_kept] = {number, at};
 }
 
+Position Machine::applied(ShardId id) const noexcept {
+  if (id >= shards_.size() || !shards_[id].subscribed || !shards_[id].has_baseline || shards_[id].replaying) return {};
+  return {shards_[id].epoch, shards_[id].baseline};
+}
+
 void Machine::gap(ShardId id, GapReason reason) {
   bump(counters_.gaps[static_cast<std::size_t>(reason)]);
   if (!lab::ablated(lab::Remedy::generation)) sink_.on_gap(id, reason);
@@ -251,6 +256,8 @@ bool Machine::take_logged(ShardId id, Shard& shard, std::string_view bytes) {
 
 void Machine::apply(ShardId id, const Parsed& parsed) {
   const Head& head = parsed.head;
+  hurry_ = hurry_ || head.hurry;
+  if (head.kind == Kind::clear_all) sink_.on_clear(id, {}, head.origin, head.number);
   for (const Item item : parsed.items) {
     if (head.kind == Kind::wake) sink_.on_wake(id, item.name);
     else if (head.kind == Kind::clear) sink_.on_clear(id, item.name, head.origin, head.number);

@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::string_view magic = "TCB";
 constexpr std::uint64_t format = 1;
+constexpr std::uint64_t flag_hurry = 2;
 
 Parsed malformed(std::string_view problem) noexcept { return {ParseStatus::malformed, problem, {}, {}}; }
 Parsed unsupported(std::string_view problem) noexcept { return {ParseStatus::unsupported, problem, {}, {}}; }
@@ -56,11 +57,13 @@ Parsed parse(std::string_view bytes) noexcept {
   // A newer release may mean anything by what follows, so these come before every other check.
   if (load_be<1>(p + 3) != format) return unsupported("format: not 1");
   const std::uint64_t kind = load_be<1>(p + 4);
-  if (kind < 1 || kind > 4) return unsupported("kind: unknown");
-  if (load_be<1>(p + 5) != 0) return unsupported("flags: an unknown bit");
+  if (kind < 1 || kind > 5) return unsupported("kind: unknown");
+  const std::uint64_t flags = load_be<1>(p + 5);
+  if ((flags & ~flag_hurry) != 0) return unsupported("flags: an unknown bit");
 
   Head head;
   head.kind = static_cast<Kind>(kind);
+  head.hurry = (flags & flag_hurry) != 0;
   head.shard = static_cast<ShardId>(load_be<2>(p + 6));
   head.epoch = load_be<8>(p + 8);
   head.sequence = load_be<8>(p + 16);
@@ -84,6 +87,9 @@ Parsed parse(std::string_view bytes) noexcept {
       // A hint has no place in the order of the invalidations: numbered, it would be taken for one of them.
       if (head.sequence != 0) return malformed("sequence: a wake has none");
       break;
+    case Kind::clear_all:
+      if (count != 0) return malformed("count: a clear of everything has no items");
+      break;
   }
   const std::string_view items = bytes.substr(message_head_bytes);
   if (const std::string_view problem = check_items(head.kind, items, count); !problem.empty()) return malformed(problem);
@@ -95,7 +101,7 @@ std::string encode(const Head& head, std::span<const Item> items) {
   std::string out(magic);
   append_be<1>(out, format);
   append_be<1>(out, static_cast<std::uint64_t>(head.kind));
-  append_be<1>(out, 0);
+  append_be<1>(out, head.hurry ? flag_hurry : 0);
   append_be<2>(out, head.shard);
   append_be<8>(out, head.epoch);
   append_be<8>(out, head.sequence);

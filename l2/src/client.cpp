@@ -10,7 +10,10 @@
 
 #include <tiercache/base/lab.hpp>
 
+#include <algorithm>
+#include <chrono>
 #include <optional>
+#include <string>
 #include <utility>
 
 namespace tiercache::l2 {
@@ -66,7 +69,8 @@ class Client final : public RemotePort {
   Deadline deadline_of(const RemoteRequest& request) const {
     if (request.deadline.at() != SteadyTime::max()) return request.deadline;
     constexpr int clear_factor = 120;  // it walks the key space
-    return Deadline::after(request.op == RemoteOp::clear ? options_.call_timeout * clear_factor : options_.call_timeout);
+    const bool walks = request.op == RemoteOp::clear || request.op == RemoteOp::clear_all || request.op == RemoteOp::tag_stamp;
+    return Deadline::after(walks ? options_.call_timeout * clear_factor : options_.call_timeout);
   }
 
   static Pool::Use use_of(RemoteOp op) noexcept {
@@ -82,7 +86,8 @@ class Client final : public RemotePort {
 
   /// A put that may go with others (put_groups.hpp) or must go alone.
   std::optional<Error> put(const RemoteRequest& request, RemoteReply& reply) {
-    const bool alone = !available() || request.payload.size() >= PutGroups::alone_from || lab::ablated(lab::Remedy::atomic_write);
+    const bool alone = !available() || request.payload.size() >= PutGroups::alone_from || !request.tags.empty() ||
+                       lab::ablated(lab::Remedy::atomic_write);
     if (alone) return execute(request, reply);
     // Before it can stand in a group: what is wrong with it must not be what is wrong with all.
     if (const auto prepared = operations_.prepare(request); !prepared) return prepared.error();
@@ -117,7 +122,10 @@ class Client final : public RemotePort {
         if (value) value->server = (*loan)->server();
       }
       if (done || is(Errc::refused) || is(Errc::superseded) || is(Errc::outcome_unknown)) {
+        std::optional<Error> alone = done ? too_few_replicas(request.op, x) : std::nullopt;
+        if (alone && x.connection().broken()) return alone;  // the write itself was answered
         loan->done();
+        if (alone) return alone;
         if (done) return std::nullopt;
         // Somebody else is the master now: whoever resolves the address again will find it.
         if (done.error().message.starts_with("READONLY")) pool_->renew();
@@ -143,7 +151,27 @@ class Client final : public RemotePort {
   /// Whether the request, run late, could undo what was answered since: writes, and what takes or gives back a lease.
   static bool leaves_traces(RemoteOp op) noexcept {
     return op != RemoteOp::get && op != RemoteOp::exists && op != RemoteOp::ping && op != RemoteOp::heartbeat &&
-           op != RemoteOp::resync;
+           op != RemoteOp::resync && op != RemoteOp::tag_members && op != RemoteOp::members;
+  }
+
+  /// What its caller is told ok of: only those wait for replicas. A fill can be made again from what was loaded.
+  static bool acknowledges(RemoteOp op) noexcept {
+    return op == RemoteOp::put || op == RemoteOp::put_many || op == RemoteOp::erase || op == RemoteOp::clear ||
+           op == RemoteOp::clear_all;
+  }
+
+  /// Waits, on the connection that wrote, until enough replicas have what was written. Nothing is undone or repeated when they do
+  /// not: it stands, and may be lost with this master.
+  std::optional<Error> too_few_replicas(RemoteOp op, Exchange& x) {
+    if (options_.wait_replicas == 0 || !acknowledges(op)) return std::nullopt;
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(x.deadline().left());
+    // The answer needs some of the time that is left; 0 would be for ever.
+    const auto wait = std::max(std::chrono::milliseconds(1), std::min(options_.wait_timeout, left * 3 / 4));
+    const auto r = x.call({"WAIT", std::to_string(options_.wait_replicas), std::to_string(wait.count())});
+    if (!r) return Error{Errc::unreplicated, "the write was done; WAIT failed: " + r.error().message};
+    if (r->type == Reply::Type::integer && r->integer >= static_cast<std::int64_t>(options_.wait_replicas)) return std::nullopt;
+    return Error{Errc::unreplicated, "the write was done; of " + std::to_string(options_.wait_replicas) + " replicas " +
+                                         std::to_string(r->integer) + " confirmed it"};
   }
 
   Result<void> kill_unanswered(Exchange& x) {

@@ -13,7 +13,7 @@ namespace tiercache::l2 {
 
 /// A bus message (docs/design.md, "Bus message") without its epoch and sequence, which the script puts between the two parts.
 struct MessageParts {
-  enum class Kind : std::uint8_t { invalidate = 1, heartbeat = 2, clear = 3, wake = 4 };
+  enum class Kind : std::uint8_t { invalidate = 1, heartbeat = 2, clear = 3, wake = 4, clear_all = 5 };
   static constexpr std::size_t items_max = 1024;
   static constexpr std::size_t bytes_max = 1U << 20;
 
@@ -32,6 +32,8 @@ struct MessageParts {
     after += text;
     store_be<2>(after.data() + count_at, load_be<2>(after.data() + count_at) + 1);
   }
+  /// Asks whoever applies it for a heartbeat at once.
+  void hurry() { before[5] = '\2'; }
   [[nodiscard]] std::size_t size() const noexcept { return before.size() + 16 + after.size(); }
 
   static constexpr std::size_t count_at = 16;

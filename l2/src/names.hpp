@@ -21,8 +21,9 @@ struct ShardNames {
   std::string run;
   std::string beat;  ///< this origin's heartbeat
   std::string channel;
-  std::string tag;  ///< "{07}:" before an id, empty standalone
-  std::string log;  ///< the stream of the last announcements
+  std::string tag;      ///< "{07}:" before an id, empty standalone
+  std::string log;      ///< the stream of the last announcements
+  std::string members;  ///< who may answer from L1
 };
 
 class Names {
@@ -39,7 +40,7 @@ class Names {
     if (shards_ != 0) end.append(":{").append(hex(shard, 2)).append("}");
     std::string tag = end.empty() ? end : end.substr(1).append(":");
     return {prefix_ + "!seq" + end, prefix_ + "!epoch" + end, prefix_ + "!run" + end, prefix_ + "!hb" + end + ":" + origin_,
-            prefix_ + "!bus" + end, std::move(tag),           prefix_ + "!log" + end};
+            prefix_ + "!bus" + end, std::move(tag),           prefix_ + "!log" + end, prefix_ + "!members" + end};
   }
   /// The same, made once. REQUIRES: knows(shard).
   [[nodiscard]] const ShardNames& at(ShardId shard) const { return made_[shard]; }
@@ -64,6 +65,25 @@ class Names {
   }
   [[nodiscard]] std::string lease_prefix(std::string_view type, const ShardNames& names) const {
     return prefix_ + "!lease:" + names.tag + std::string(type) + ":";
+  }
+  /// The keys that bear a tag of a view, and when the tag was last erased.
+  [[nodiscard]] std::string tag_set(std::string_view type, std::string_view tag, const ShardNames& names) const {
+    return prefix_ + "!tag:" + names.tag + std::string(type) + ":" + std::string(tag);
+  }
+  [[nodiscard]] std::string tag_at(std::string_view type, std::string_view tag, const ShardNames& names) const {
+    return prefix_ + "!tagat:" + names.tag + std::string(type) + ":" + std::string(tag);
+  }
+  /// The type of a data key of this store. REQUIRES: lease_of() knows the key.
+  [[nodiscard]] std::string_view type_of(std::string_view key) const {
+    key.remove_prefix(prefix_.size());
+    return key.substr(0, key.find(':'));
+  }
+  [[nodiscard]] const std::string& origin() const noexcept { return origin_; }
+  /// What every key of this store begins with.
+  [[nodiscard]] const std::string& prefix() const noexcept { return prefix_; }
+  /// The heartbeat's key of another instance, named as it stands among the members.
+  [[nodiscard]] std::string beat_of(std::string_view origin, const ShardNames& names) const {
+    return names.beat.substr(0, names.beat.size() - origin_.size()) + std::string(origin);
   }
 
  private:

@@ -2,8 +2,10 @@
 #include "operations.hpp"
 
 #include "message.hpp"
+#include "operations_parts.hpp"
 #include "put_many.hpp"
 #include "scripts.hpp"
+#include "scripts_bulk.hpp"
 
 #include <tiercache/base/bytes.hpp>
 #include <tiercache/base/hash.hpp>
@@ -15,10 +17,6 @@
 
 namespace tiercache::l2 {
 namespace {
-
-using Views = std::vector<std::string_view>;
-
-Error nonsense() { return {Errc::bad_data, "Redis gave an answer of another shape than the command has"}; }
 
 std::string be64(std::uint64_t v) {
   std::string bytes;
@@ -41,12 +39,6 @@ bool touches_leases(RemoteOp op) {
   }
 }
 
-Result<void> take_integer(const Result<Reply>& r, std::int64_t& to) {
-  if (!r) return r.error();
-  if (r->type != Reply::Type::integer) return nonsense();
-  to = r->integer;
-  return {};
-}
 Result<void> take_flag(const Result<Reply>& r, bool& to) {
   std::int64_t n = 0;
   if (auto done = take_integer(r, n); !done) return done;
@@ -55,37 +47,23 @@ Result<void> take_flag(const Result<Reply>& r, bool& to) {
   return {};
 }
 
-// Numbers and publishes on its own; the answer is the epoch.
+}  // namespace
+
+Error nonsense() { return {Errc::bad_data, "Redis gave an answer of another shape than the command has"}; }
+
+Result<void> take_integer(const Result<Reply>& r, std::int64_t& to) {
+  if (!r) return r.error();
+  if (r->type != Reply::Type::integer) return nonsense();
+  to = r->integer;
+  return {};
+}
+
 Result<std::string> announce(const MessageParts& m, const Prepared& p, std::string_view most, Exchange& x, RemoteReply& reply) {
   auto r = x.run(scripts().announce, Views{p.names.seq, p.names.epoch, p.names.log},
                  Views{p.names.channel, m.before, m.after, p.candidate, most});
   if (auto done = take_position(r, 2, x, reply); !done) return std::move(done).error();
   return std::move(r->elements[1].text);
 }
-
-// Deletes every key that begins with `prefix`, in bounded batches. Names hold no glob signs; a tag's braces are none.
-Result<void> unlink_all(const std::string& prefix, Exchange& x, std::int64_t& count) {
-  const std::string pattern = prefix + "*";
-  std::string cursor = "0";
-  do {
-    auto page = x.call({"SCAN", cursor, "MATCH", pattern, "COUNT", "512"});
-    if (!page) return page.error();
-    if (page->type != Reply::Type::array || page->elements.size() != 2) return nonsense();
-    cursor = page->elements[0].text;
-    if (cursor.empty()) return nonsense();
-    Views unlink = {"UNLINK"};
-    for (const Reply& key : page->elements[1].elements) {
-      if (key.text.starts_with(prefix)) unlink.push_back(key.text);
-    }
-    if (unlink.size() == 1) continue;
-    std::int64_t gone = 0;
-    if (auto done = take_integer(x.call(unlink), gone); !done) return done;
-    count += gone;
-  } while (cursor != "0");
-  return {};
-}
-
-}  // namespace
 
 Result<void> take_position(const Result<Reply>& r, std::size_t elements, const Exchange& x, RemoteReply& to) {
   if (!r) return r.error();
@@ -103,6 +81,7 @@ Operations::Operations(const Naming& naming, std::uint32_t shards)
     : names_(naming, shards),
       origin_(naming.origin),
       log_entries_(std::to_string(naming.log_entries)),
+      name_(naming.name),
       candidate_seed_(random_u64()) {}
 
 bool Operations::writes(RemoteOp op) noexcept {
@@ -111,6 +90,8 @@ bool Operations::writes(RemoteOp op) noexcept {
     case RemoteOp::exists:
     case RemoteOp::ping:
     case RemoteOp::resync:
+    case RemoteOp::tag_members:
+    case RemoteOp::members:
     // Their repetition is harmless: the token says whose lease it is.
     case RemoteOp::lease_get:
     case RemoteOp::lease_renew:
@@ -122,8 +103,9 @@ bool Operations::writes(RemoteOp op) noexcept {
 Result<Prepared> Operations::prepare(const RemoteRequest& request) {
   const auto bad = [](const char* what) { return Error{Errc::invalid_argument, what}; };
   if (!names_.knows(request.shard)) return bad("the shard does not exist");
-  const bool keyless = request.op == RemoteOp::clear || request.op == RemoteOp::heartbeat || request.op == RemoteOp::ping ||
-                       request.op == RemoteOp::resync;
+  const bool of_view = request.op == RemoteOp::clear || request.op == RemoteOp::tag_stamp || request.op == RemoteOp::tag_members;
+  const bool keyless = of_view || request.op == RemoteOp::heartbeat || request.op == RemoteOp::ping ||
+                       request.op == RemoteOp::resync || request.op == RemoteOp::clear_all || request.op == RemoteOp::members;
   const bool many = request.op == RemoteOp::get || request.op == RemoteOp::exists || request.op == RemoteOp::erase ||
                     request.op == RemoteOp::put_many;
   if (!keyless && (request.keys.empty() || (!many && request.keys.size() != 1)))
@@ -139,7 +121,11 @@ Result<Prepared> Operations::prepare(const RemoteRequest& request) {
   const bool buries = (gates || request.op == RemoteOp::erase) && request.version != 0;
   if (buries && (request.head.size() != head_bytes * request.keys.size() || request.ttl_ms <= 0))
     return bad("a tombstone needs a head for each key and a time to live");
-  if (request.op == RemoteOp::clear && (request.type.empty() || request.type.front() == '!')) return bad("no such view");
+  if (request.op == RemoteOp::erase && request.version != 0 && !request.tag.empty()) return bad("an erase by tag has no version");
+  if (of_view && (request.type.empty() || request.type.front() == '!')) return bad("no such view");
+  if (of_view && request.op != RemoteOp::clear && request.tag.empty()) return bad("no such tag");
+  constexpr std::size_t tags_max = 16;
+  if (request.tags.size() > tags_max) return bad("a value bears at most 16 tags");
   if (request.op == RemoteOp::erase) {
     std::size_t bytes = 42;
     for (const std::string& key : request.keys) bytes += 10 + key.size();
@@ -187,6 +173,10 @@ Result<void> Operations::run(const RemoteRequest& request, const Prepared& p, Ex
     case RemoteOp::ungate: return gate(request, p, x, reply);
     case RemoteOp::heartbeat: return heartbeat(request, p, x, reply);
     case RemoteOp::resync: return resync(request, p, x, reply);
+    case RemoteOp::clear_all: return clear_all(request, p, x, reply);
+    case RemoteOp::tag_stamp: return tag_stamp(request, p, x, reply);
+    case RemoteOp::tag_members: return tag_members(request, p, x, reply);
+    case RemoteOp::members: return members(request, p, x, reply);
     case RemoteOp::ping: {
       const auto r = x.call({"PING"});
       if (!r) return r.error();
@@ -248,9 +238,15 @@ Result<void> Operations::put(const RemoteRequest& request, const Prepared& p, Ex
   }
   const bool compares = request.if_newer && !lab::ablated(lab::Remedy::version_check);
   const std::string version = compares ? be64(request.version) : "";
-  const auto r =
-      x.run(scripts().put, Views{request.keys[0], p.leases[0], p.names.seq, p.names.epoch, p.names.log},
-            Views{p.names.channel, m.before, m.after, p.candidate, request.head, request.payload, ttl, version, log_entries_});
+  Views keys = {request.keys[0], p.leases[0], p.names.seq, p.names.epoch, p.names.log};
+  Views args = {p.names.channel, m.before, m.after, p.candidate, request.head, request.payload, ttl, version, log_entries_};
+  const std::vector<std::string> sets = tag_sets(request, p);
+  const std::string tags = std::to_string(sets.size());
+  if (!sets.empty()) {
+    keys.insert(keys.end(), sets.begin(), sets.end());
+    args.insert(args.end(), {ttl, tags});
+  }
+  const auto r = x.run(sets.empty() ? scripts().put : bulk_scripts().put, keys, args);
   if (r && r->type == Reply::Type::integer && r->integer == 0)
     return Error{Errc::superseded, "the same or a newer version stands"};
   auto done = take_position(r, 2, x, reply);
@@ -282,18 +278,33 @@ Result<void> Operations::erase(const RemoteRequest& request, const Prepared& p, 
     return take_integer(std::move(gone->front()), reply.count);
   }
   keys.insert(keys.end(), {p.names.seq, p.names.epoch, p.names.log});
-  const auto r = x.run(scripts().erase, keys, Views{p.names.channel, m.before, m.after, p.candidate, log_entries_});
+  Views args = {p.names.channel, m.before, m.after, p.candidate, log_entries_};
+  const std::string count = std::to_string(request.keys.size());
+  std::string set;
+  if (!request.tag.empty()) {
+    set = names_.tag_set(names_.type_of(request.keys[0]), request.tag, p.names);
+    keys.emplace_back(set);
+    args.emplace_back(count);
+  }
+  const auto r = x.run(set.empty() ? scripts().erase : bulk_scripts().erase, keys, args);
   if (auto done = take_position(r, 3, x, reply); !done) return done;
   return take_integer(r->elements[2], reply.count);
 }
 
 Result<void> Operations::lease_get(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const {
-  auto r = x.run(scripts().lease_get, Views{request.keys[0], p.leases[0], p.gate},
+  auto r = x.run(bulk_scripts().lease_get, Views{request.keys[0], p.leases[0], p.gate, p.names.seq, p.names.epoch},
                  Views{request.token, std::to_string(request.lease_ms), request.ignore_value ? request.head : ""});
   if (!r) return r.error();
   reply.values.assign(1, std::nullopt);
   if (r->type == Reply::Type::integer) {
-    reply.lease = r->integer == 1 ? LeaseState::granted : r->integer == 2 ? LeaseState::gated : LeaseState::held;
+    if (r->integer != 0 && r->integer != 2) return nonsense();
+    reply.lease = r->integer == 2 ? LeaseState::gated : LeaseState::held;
+    return {};
+  }
+  if (r->type == Reply::Type::array && r->elements.size() == 2 && r->elements[0].type == Reply::Type::integer &&
+      r->elements[0].integer == 1) {
+    reply.lease = LeaseState::granted;
+    reply.stamp = std::move(r->elements[1].text);
     return {};
   }
   const bool pair = r->type == Reply::Type::array && r->elements.size() == 2 && r->elements[0].type == Reply::Type::string &&
@@ -306,45 +317,33 @@ Result<void> Operations::lease_get(const RemoteRequest& request, const Prepared&
 
 Result<void> Operations::lease_fill(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const {
   const char* const check = lab::ablated(lab::Remedy::lease) ? "0" : "1";
-  return take_flag(x.run(scripts().lease_fill, Views{request.keys[0], p.leases[0], p.names.epoch},
-                         Views{request.token, request.head, request.payload, std::to_string(request.ttl_ms), p.candidate, check,
-                               p.names.channel, wake_message(request), request.version != 0 ? be64(request.version) : ""}),
-                   reply.applied);
-}
-
-// Announced before, so that nobody serves from L1 what is about to go; and after, for what was filled from L2 in between. All
-// leases go before the first value does: SCAN finds each that stood when it began, so once the values are walked no load that
-// began before can fill any more, and what it filled earlier is found. In one walk over both, it could fill behind the cursor,
-// its lease being ahead of it.
-Result<void> Operations::clear(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const {
-  MessageParts m(MessageParts::Kind::clear, request.shard, origin_, request.write_id);
-  m.add(request.type, 0);
-  if (auto epoch = announce(m, p, log_entries_, x, reply); !epoch) return epoch.error();
-  const auto rest = [&]() -> Result<void> {
-    std::int64_t leases = 0;
-    if (auto done = unlink_all(names_.lease_prefix(request.type, p.names), x, leases); !done) return done;
-    if (auto done = unlink_all(names_.data_prefix(request.type, p.names), x, reply.count); !done) return done;
-    if (auto epoch = announce(m, p, log_entries_, x, reply); !epoch) return epoch.error();
-    return {};
-  };
-  if (auto done = rest(); !done) {
-    Error error = std::move(done).error();
-    if (error.code == Errc::refused) error.code = Errc::outcome_unknown;  // "refused" would promise that nothing changed
-    error.message += " (the clear had begun: keys may stand)";
-    return error;
+  const std::string ttl = std::to_string(request.ttl_ms);
+  const std::string wake = wake_message(request);
+  const std::string version = request.version != 0 ? be64(request.version) : "";
+  Views keys = {request.keys[0], p.leases[0], p.names.epoch};
+  Views args = {request.token, request.head, request.payload, ttl, p.candidate, check, p.names.channel, wake, version};
+  const std::vector<std::string> sets = tag_sets(request, p);
+  std::vector<std::string> ats;
+  for (const std::string& tag : request.tags) ats.push_back(names_.tag_at(names_.type_of(request.keys[0]), tag, p.names));
+  const std::string tags = std::to_string(sets.size());
+  if (!sets.empty()) {
+    keys.insert(keys.end(), sets.begin(), sets.end());
+    keys.insert(keys.end(), ats.begin(), ats.end());
+    keys.emplace_back(p.names.epoch);
+    args.insert(args.end(), {lab::ablated(lab::Remedy::tag_stamp) ? "*" : request.stamp, ttl, tags});
   }
-  reply.applied = true;
-  return {};
+  return take_flag(x.run(sets.empty() ? scripts().lease_fill : bulk_scripts().lease_fill, keys, args), reply.applied);
 }
 
 Result<void> Operations::heartbeat(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const {
   const MessageParts m(MessageParts::Kind::heartbeat, request.shard, origin_, request.beat);
   constexpr std::int64_t default_ms = 60'000;
   const std::string ms = std::to_string(request.ttl_ms != 0 ? request.ttl_ms : default_ms);
-  const std::string beat = std::to_string(request.beat);
+  const std::string state = beat_state(request);
   return take_integer(
-      x.run(scripts().heartbeat, Views{p.names.seq, p.names.epoch, p.names.run, p.names.beat, p.names.log},
-            Views{p.names.channel, m.before, m.after, p.candidate, x.connection().run_id(), ms, beat, log_entries_}),
+      x.run(bulk_scripts().heartbeat, Views{p.names.seq, p.names.epoch, p.names.run, p.names.beat, p.names.log, p.names.members},
+            Views{p.names.channel, m.before, m.after, p.candidate, x.connection().run_id(), ms, state, log_entries_,
+                  names_.origin(), ms}),
       reply.count);
 }
 

@@ -57,9 +57,20 @@ class Operations {
   Result<void> heartbeat(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
   Result<void> put_many(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
 
+  // In operations_bulk.cpp, as clear is.
+  Result<void> clear_all(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
+  Result<void> tag_stamp(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
+  Result<void> tag_members(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
+  Result<void> members(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
+  /// The sets that the key of a put or fill joins.
+  [[nodiscard]] std::vector<std::string> tag_sets(const RemoteRequest& request, const Prepared& p) const;
+  /// What an instance's heartbeat key says of it.
+  [[nodiscard]] std::string beat_state(const RemoteRequest& request) const;
+
   Names names_;
   std::uint64_t origin_;
   std::string log_entries_;
+  std::string name_;
   std::uint64_t candidate_seed_;
   std::atomic<std::uint64_t> candidates_{0};
 };

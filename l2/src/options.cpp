@@ -131,6 +131,8 @@ Result<void> Options::validate() const {
   if (!sane(backoff_max) || backoff_max < backoff_min) return bad("backoff_max", "must be backoff_min or more and at most a day");
   if (shards > 16384) return bad("shards", "must be 0 to 16384");
   if (max_reply_bytes < 1024) return bad("max_reply_bytes", "must be 1024 or more");
+  if (wait_replicas > 64) return bad("wait_replicas", "must be 0 to 64");
+  if (!sane(wait_timeout)) return bad("wait_timeout", "must be above 0 and at most a day");
   if (max_reply_elements < 16) return bad("max_reply_elements", "must be 16 or more");
   return {};
 }

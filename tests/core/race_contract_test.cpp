@@ -87,6 +87,17 @@ TEST(Tokens, OfEveryKindOfWriteLeadAnyInstancePastItsL1) {
   check([&] { return a.view.erase("k"); }, -1, "erase");
   check([&] { return a.view.erase_many(ids); }, -1, "erase_many");
   check([&] { return a.view.clear(); }, -1, "clear");
+  check([&] { return a.view.erase_prefix("k"); }, -1, "erase_prefix");
+  check([&] { return a.view.erase_matching("?"); }, -1, "erase_matching");
+  check([&] { return a.store().clear(); }, -1, "clear of the store");
+  ASSERT_TRUE(a.view.put("k", 1, {.tags = {"t"}}).ok());
+  check([&] { return a.view.erase_tag("t"); }, -1, "erase_tag");
+  ASSERT_TRUE(a.view.put("k", 1, {.tags = {"t"}}).ok());
+  const auto second = [&] {  // finds nothing to erase, which the first has not told everybody yet
+    static_cast<void>(a.view.erase_tag("t"));
+    return a.view.erase_tag("t");
+  };
+  check(second, -1, "an erase_tag after another");
 }
 
 // Redis comes back from an older snapshot and gives the same numbers again, in the same epoch until somebody notices. A reader

@@ -95,5 +95,49 @@ TEST_P(StoppedAndResumed, Row17) {
 }
 INSTANTIATE_TEST_SUITE_P(Races, StoppedAndResumed, ::testing::Bool(), race_name);
 
+// A process that holds k in L1 is stopped and hears of no clear. An acknowledged clear names it while its L1 could still answer,
+// and is over when that has lapsed: resumed, it answers nothing of before.
+TEST(StoppedProcess, IsNamedByAnAcknowledgedClearUntilItsValidityLapsed) {
+  Child reader([](Shared& shared) {
+    Config config = instance_config(local_url(shared.port));
+    config.instance_name = "the-stopped-one";
+    config.bus.staleness_budget = 2s;  // its own, not the clearer's
+    Instance instance(config);
+    instance.warm("k");
+    shared.state = 1;
+    while (shared.command == 0) {
+      const bool cleared = shared.acknowledged != 0;
+      const auto h = instance.view.get("k");
+      ++shared.reads;
+      if (h) ++(cleared ? shared.beyond : shared.within);
+    }
+    _exit(0);
+  });
+  RedisServer server;
+  reader.shared->port = server.port();
+  Instance a(instance_config(server.url()));
+  ASSERT_TRUE(a.view.put("k", 1).ok());
+  ASSERT_TRUE(eventually([&] { return reader.shared->state == 1 && reader.shared->within > 0; }));
+
+  kill(reader.pid, SIGSTOP);
+  int status = 0;
+  ASSERT_EQ(waitpid(reader.pid, &status, WUNTRACED), reader.pid);
+  const Result<void> named = a.view.clear({.deadline = 800ms, .acknowledged = true});
+  ASSERT_FALSE(named.ok());
+  EXPECT_EQ(named.error().code, Errc::unacknowledged);
+  EXPECT_NE(named.error().message.find("the-stopped-one"), std::string::npos) << named.error().message;
+  const auto began = now_ns();
+  const Result<void> lapsed = a.view.clear({.acknowledged = true});
+  EXPECT_TRUE(lapsed.ok()) << lapsed.error().message;
+  EXPECT_GE(now_ns() - began, 2'000'000'000) << "ok before the stopped one's L1 had lapsed";
+  reader.shared->acknowledged = now_ns();
+  const std::uint64_t before = reader.shared->reads;
+  kill(reader.pid, SIGCONT);
+  ASSERT_TRUE(eventually([&] { return reader.shared->reads > before + 100; }));
+  reader.shared->command = 1;
+  EXPECT_EQ(WEXITSTATUS(reader.join()), 0);
+  EXPECT_LE(reader.shared->beyond, 1U) << "but for the read that was under way when it was stopped";
+}
+
 }  // namespace
 }  // namespace tiercache::testing

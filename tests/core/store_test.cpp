@@ -318,6 +318,12 @@ TEST_F(StoreTest, LeastPrivilegeOfTheReadmeIsEnough) {
   EXPECT_EQ(waited.get(), 3);
   EXPECT_TRUE(a.view.clear().ok());
   EXPECT_EQ(waiter.store().stats().l2.errors[static_cast<std::size_t>(Errc::refused)], 0U);
+  EXPECT_TRUE(a.view.put("t", 1, {.tags = {"t"}}).ok());
+  EXPECT_TRUE(a.view.put("t", 1, {.ttl = std::chrono::milliseconds(0), .tags = {"t"}}).ok());
+  EXPECT_TRUE(a.view.get_or_load("u", [] { return Loaded<int>{2, 0, {}, {"t"}}; }));
+  EXPECT_TRUE(a.view.erase_tag("t").ok());
+  EXPECT_TRUE(a.view.clear({.acknowledged = true}).ok());
+  EXPECT_TRUE(a.store().clear().ok());
   const auto errors = a.store().stats().l2.errors;
   EXPECT_EQ(errors[static_cast<std::size_t>(Errc::refused)], 0U);
   Config outside = config;

@@ -24,7 +24,10 @@ TEST_F(MachineReplay, AReconnectReplaysWhatWasMissedAndKeepsTheRest) {
   EXPECT_EQ(wanted(201), "0 5001 7");
   EXPECT_FALSE(found(202, 10, {logged(8, "a"), logged(9, "b")}));
   EXPECT_EQ(wanted(203), "0 5001 9");
+  EXPECT_EQ(machine_->applied(0).epoch, 0U);
   EXPECT_TRUE(found(204, 10, {logged(10, "c")}));
+  EXPECT_EQ(machine_->applied(0).epoch, 5001U);
+  EXPECT_EQ(machine_->applied(0).sequence, 10U);
   EXPECT_EQ(wanted(205), "nothing");
   EXPECT_THAT(sink_.take(), ElementsAre("invalidate 0 a v3 w9", "invalidate 0 b v3 w9", "invalidate 0 c v3 w9", "epoch 0 5001"));
   invalidate(206, 11, "d");

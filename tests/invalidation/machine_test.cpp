@@ -363,5 +363,30 @@ TEST_F(MachineTest, WithoutHeartbeatsAStoppedLinkStaysCoherentForEver) {
   EXPECT_THAT(sink_.take(), IsEmpty());
 }
 
+// --- What an acknowledged clear needs of each instance ------------------------------------------
+
+TEST_F(MachineTest, AClearOfEveryViewIsNumberedAndItsHasteIsAskedForOnce) {
+  settle(7);
+  EXPECT_FALSE(machine_->take_hurry());
+  Head head{Kind::clear_all, 0, epoch_a, 8, other, 4};
+  head.hurry = true;
+  EXPECT_EQ(machine_->message(0, encode(head, {}), at(2)), "");
+  EXPECT_THAT(sink_.take(), ElementsAre("clear 0 "));
+  EXPECT_TRUE(machine_->take_hurry());
+  EXPECT_FALSE(machine_->take_hurry());
+  EXPECT_EQ(machine_->applied(0).epoch, epoch_a);
+  EXPECT_EQ(machine_->applied(0).sequence, 8U);
+}
+
+TEST_F(MachineTest, WhatWasAppliedIsUnknownFromTheSubscriptionToTheFirstNumber) {
+  make();
+  link_up(0);
+  EXPECT_EQ(machine_->applied(0).epoch, 0U);
+  heartbeat(1, other, 1, 7);
+  EXPECT_EQ(machine_->applied(0).sequence, 7U);
+  machine_->disconnected(at(2));
+  EXPECT_EQ(machine_->applied(0).epoch, 0U);
+}
+
 }  // namespace
 }  // namespace tiercache::invalidation

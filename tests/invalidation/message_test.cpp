@@ -151,6 +151,18 @@ TEST(Message, AWakeNamesKeysAndHasNeitherNumberNorVersions) {
   EXPECT_THAT(std::string(parse(encode(wake, keys)).problem), StartsWith("sequence"));
 }
 
+TEST(Message, AClearOfEveryViewHasNoItemsAndMayAskForHaste) {
+  Head head = some_head;
+  head.kind = Kind::clear_all;
+  head.hurry = true;
+  const Parsed parsed = parse(encode(head, {}));
+  ASSERT_EQ(parsed.status, ParseStatus::ok) << parsed.problem;
+  EXPECT_EQ(parsed.head.kind, Kind::clear_all);
+  EXPECT_TRUE(parsed.head.hurry);
+  EXPECT_EQ(encode(parsed), encode(head, {}));
+  EXPECT_THAT(std::string(parse(encode(head, std::vector<Item>{{"user", 0}})).problem), StartsWith("count"));
+}
+
 TEST(Message, ASequenceThatIncrCannotGiveIsRefused) {
   Head head = some_head;
   head.sequence = sequence_max;

@@ -90,7 +90,7 @@ TEST(Announce, AHeartbeatCarriesTheLastNumberGivenAndIsAWrite) {
   EXPECT_EQ(first.count, 0);
   const std::string epoch = epoch_of(server);
   EXPECT_EQ(bus.next(), message(2, 0, epoch, 0, 7, {}));
-  EXPECT_EQ(server.command({"GET", "test:app:!hb:0102030405060708"}), "7");
+  EXPECT_EQ(server.command({"GET", "test:app:!hb:0102030405060708"}), "7:0:0:0:");
   EXPECT_GT(std::stol(server.command({"PTTL", "test:app:!hb:0102030405060708"})), 0);
   ASSERT_FALSE(c.put("1", "v").error);
   EXPECT_EQ(seq_in(bus.next()), 1U);

@@ -25,6 +25,7 @@ struct Loaded {
   std::optional<V> value;
   std::uint64_t version = 0;
   std::optional<std::chrono::milliseconds> ttl{};
+  std::vector<std::string> tags{};  ///< as WriteOptions::tags
 };
 
 /// A named, typed view of a store. Cheap to copy; all calls thread-safe; keys are 1..1024 bytes above 0x20 without 0x7F, `{`,
@@ -153,10 +154,26 @@ class Cache {
     return handles;
   }
 
-  /// Voids every key of the view: in this L1 at once, in Redis by SCAN in bounded batches, in other instances by announcement.
-  /// Values put while it runs may go, too. Without a deadline in the options it may take 120 times l2.call_timeout. Errors:
-  /// outcome_unknown: cut short, some keys may stand in Redis, call again with more time; unavailable: nothing was done in Redis.
-  Result<WriteToken> clear(const WriteOptions& options = {}) { return view_->clear(options); }
+  /// Voids every key of the view: in every L1 in O(1), in this one at once, in others by announcement; in Redis by SCAN in
+  /// bounded batches. Values put while it runs may go, too. Errors: outcome_unknown: cut short, some keys may stand in Redis,
+  /// call again with more time; unavailable: nothing was done in Redis; unacknowledged: done, but see BulkOptions::acknowledged;
+  /// unreplicated: done, but see l2.wait_replicas.
+  Result<WriteToken> clear(const BulkOptions& options = {}) { return view_->clear(options); }
+  /// clear() of the keys that begin with `prefix`, which stands for itself whatever signs it holds. L1s cannot tell which entries
+  /// match: they void the whole view and fetch the rest from Redis again. O(keys in Redis) there.
+  Result<WriteToken> erase_prefix(std::string_view prefix, const BulkOptions& options = {}) {
+    return view_->erase_prefix(prefix, options);
+  }
+  /// clear() of the keys that match Redis's glob (`*`, `?`, `[ab]`, `[^a]`, `[a-z]`, `\` before what stands for itself; at most 8
+  /// stars). L1s as for erase_prefix().
+  Result<WriteToken> erase_matching(std::string_view glob, const BulkOptions& options = {}) {
+    return view_->erase_matching(glob, options);
+  }
+  /// erase_many() of the keys that bear the tag (WriteOptions::tags, Loaded::tags), in batches of at most 512, each one step with
+  /// one announcement; a load in progress anywhere that brings the tag fills no cache afterwards. Other entries stay in every L1.
+  /// O(keys with the tag). With L2 disabled it voids the view. Without a deadline in the options it may take 120 times
+  /// l2.call_timeout for each step. Errors: as erase_many(): some of the keys may be erased, call again.
+  Result<WriteToken> erase_tag(std::string_view tag, const WriteOptions& options = {}) { return view_->erase_tag(tag, options); }
 
   [[nodiscard]] ViewStats stats() const { return view_->stats(); }
   /// Of the store behind the view.
@@ -208,6 +225,7 @@ class Cache {
       if (raw.value) result.value = std::make_shared<V>(std::move(*raw.value));
       result.version = raw.version;
       result.ttl = raw.ttl;
+      result.tags = std::move(raw.tags);
     } else if constexpr (std::is_same_v<R, std::optional<V>>) {
       if (raw) result.value = std::make_shared<V>(std::move(*raw));
     } else {

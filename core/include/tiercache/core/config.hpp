@@ -38,6 +38,7 @@ struct Config {
                                                      ///< background (thread tc-shadow); rounded up to a power of two; 0: none
   bool distrust_other_epochs = false;                ///< true: values stored before Redis last restarted are a miss
 
+  std::string instance_name;  ///< what errors call this instance; 1..64 of A-Za-z0-9._-; empty: a random number
   LogSink log_sink;  ///< empty: spdlog to stderr
   LogLevel log_level = LogLevel::warn;
 

@@ -6,6 +6,8 @@
 #include <chrono>
 #include <cstdint>
 #include <optional>
+#include <string>
+#include <vector>
 
 namespace tiercache {
 
@@ -56,6 +58,17 @@ struct WriteOptions {
   /// superseded and a load of an older one is not stored; for a row that is deleted, name a version above its last. 0: what
   /// version stood is forgotten.
   std::uint64_t version = 0;
+  /// What Cache::erase_tag() finds the value by: at most 16 names of 1..64 of A-Za-z0-9._-. A key stays with a tag until it is
+  /// erased by it, or a minute after the value's ttl, also when it is put without the tag.
+  std::vector<std::string> tags{};
+};
+
+/// Options of a call on many keys.
+struct BulkOptions {
+  std::chrono::nanoseconds deadline{0};  ///< 0: 120 times l2.call_timeout for each shard
+  /// Ok only when every instance that could answer from L1 has voided it, or can no more since its validity lapsed: after a
+  /// round trip or two, at most bus.staleness_budget. Else unacknowledged, naming the instances. Needs bus.enabled.
+  bool acknowledged = false;
 };
 
 }  // namespace tiercache

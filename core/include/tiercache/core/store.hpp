@@ -79,6 +79,10 @@ class Store {
   /// share. Errors: invalid_argument, closed. Thread-safe; calls wait for each other.
   Result<void> resize_l1(std::uint64_t capacity_bytes);
 
+  /// Cache::clear() of every view under env and resource, opened here or not: O(1) in every L1, SCAN in bounded batches in Redis
+  /// (one walk a shard). Keys of other services, and the cache's own bookkeeping, stay.
+  Result<WriteToken> clear(const BulkOptions& options = {});
+
   // The workload of L1, with Config::l1.profile and a capacity of 3 MiB at least; else the first and the last are empty.
   // Thread-safe; they allocate, and may wait for each other and for stats(), up to 100 ms, and are empty past that.
   /// The keys that most hits of lately go to, hottest first: at most k, and at most 64. An estimate from a sample.

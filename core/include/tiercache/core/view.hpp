@@ -71,6 +71,7 @@ struct LoadResult {
   std::shared_ptr<void> value;  ///< null: there is none
   std::uint64_t version = 0;
   std::optional<std::chrono::milliseconds> ttl;
+  std::vector<std::string> tags{};
 };
 using LoaderRef = FunctionRef<LoadResult()>;
 /// Answers the version that was written, 0: none.
@@ -108,7 +109,10 @@ class View {
   [[nodiscard]] std::vector<ReadResult> read_many(std::span<const std::string_view> ids, const ReadOptions& options);
   Result<WriteToken> put(std::string_view id, const void* value, const WriteOptions& options) noexcept;
   Result<WriteToken> erase(std::span<const std::string_view> ids, const WriteOptions& options) noexcept;
-  Result<WriteToken> clear(const WriteOptions& options) noexcept;
+  Result<WriteToken> clear(const BulkOptions& options) noexcept;
+  Result<WriteToken> erase_prefix(std::string_view prefix, const BulkOptions& options) noexcept;
+  Result<WriteToken> erase_matching(std::string_view glob, const BulkOptions& options) noexcept;
+  Result<WriteToken> erase_tag(std::string_view tag, const WriteOptions& options) noexcept;
   Result<void> update(std::string_view id, const DatabaseWriteRef& write, const WriteOptions& options) noexcept;
   /// values[i] under ids[i]; an answer for each. May throw, for want of memory, before anything was sent.
   std::vector<Result<WriteToken>> put_many(std::span<const std::string_view> ids, std::span<const void* const> values,

@@ -46,6 +46,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace tiercache::invalidation {
@@ -71,6 +72,12 @@ struct MachineCounters {
   std::atomic<std::uint64_t> resyncs_replayed{0};
   std::atomic<std::uint64_t> resyncs_voided{0};
   std::atomic<std::uint64_t> messages_replayed{0};
+};
+
+/// How far a shard's messages were applied, or voided by a gap: all of `epoch` up to `sequence`. Epoch 0: unknown.
+struct Position {
+  std::uint64_t epoch = 0;
+  std::uint64_t sequence = 0;
 };
 
 /// Not thread-safe: one thread feeds it (`counters()` excepted). Sink calls are made from within the events, in stream order.
@@ -129,6 +136,9 @@ class Machine {
   [[nodiscard]] std::optional<Wanted> wanted(SteadyTime now) noexcept;
   /// The answer to wanted(). True: the last shard that wanted anything is done, so heartbeats are believed again: send one.
   bool page(ShardId shard, const Page& page, SteadyTime now);
+  [[nodiscard]] Position applied(ShardId shard) const noexcept;
+  /// Whether a message since the last call asked for a heartbeat at once.
+  [[nodiscard]] bool take_hurry() noexcept { return std::exchange(hurry_, false); }
 
   [[nodiscard]] const MachineCounters& counters() const noexcept { return counters_; }
   [[nodiscard]] ShardId shard_count() const noexcept { return static_cast<ShardId>(shards_.size()); }
@@ -183,6 +193,7 @@ class Machine {
   std::uint32_t replaying_ = 0;  ///< shards that are
   std::size_t ask_next_ = 0;     ///< the shard to begin with, so that all have their turn
   SteadyTime ask_from_ = SteadyTime::min();
+  bool hurry_ = false;
 };
 
 }  // namespace tiercache::invalidation

@@ -16,7 +16,7 @@
 
 namespace tiercache::invalidation {
 
-enum class Kind : std::uint8_t { invalidate = 1, heartbeat = 2, clear = 3, wake = 4 };
+enum class Kind : std::uint8_t { invalidate = 1, heartbeat = 2, clear = 3, wake = 4, clear_all = 5 };
 
 inline constexpr std::size_t message_head_bytes = 42;
 inline constexpr std::size_t item_head_bytes = 10;
@@ -40,6 +40,7 @@ struct Head {
   std::uint64_t sequence = 0;  ///< its own (0: unnumbered, as every wake is); heartbeat: the last one given
   std::uint64_t origin = 0;
   std::uint64_t number = 0;  ///< write id, or the heartbeat's number
+  bool hurry = false;        ///< whoever applied it sends a heartbeat at once: somebody waits to hear of it
 };
 
 /// Items of a parsed message, read in place: a forward range of Item by value. Valid while the parsed bytes are.

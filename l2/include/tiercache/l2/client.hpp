@@ -16,8 +16,9 @@ namespace tiercache::l2 {
 struct Naming {
   std::string env;
   std::string resource;
-  std::uint64_t origin = 0;  ///< random id of this store
+  std::uint64_t origin = 0;           ///< random id of this store
   std::uint32_t log_entries = 16384;  ///< bus.log_entries; 0: no log
+  std::string name{};                 ///< what its operators call it, without spaces; empty: the origin
 };
 
 /// The pooled blocking client. Never fails for want of Redis: a thread of its own ("tc-l2", all signals blocked) keeps trying
@@ -36,10 +37,15 @@ struct Naming {
 /// * resync: one page, at most 512 messages or little more than 256 KiB. Not applied: the log does not reach back to `sequence`,
 ///   has a hole after it, or is of another epoch or another run of the server. Applied without messages below `count`: a hole.
 /// * heartbeat, resync, lease_renew, lease_release and ping may use one connection beyond pool_size: callers never starve them.
-/// * clear: works on one shard: announces, deletes the view's leases, then its values, announces again; a load that began before
-///   it never fills afterwards. `count`: values deleted. refused, unavailable, deadline_exceeded: no key was deleted. Whatever
+/// * clear, clear_all: work on one shard: announce, delete leases, then values, announce again; a load that began before
+///   never fills afterwards. With a pattern (Redis's glob, over ids) only what matches is deleted, while the announcements void
+///   the whole view in every L1. `count`: values deleted. refused, unavailable, deadline_exceeded: no key was deleted. Whatever
 ///   ends it once the first announcement was sent (an error of the server, the deadline, a lost connection) is outcome_unknown:
 ///   any keys of the view may still stand. It may be repeated.
+/// * put, lease_fill with tags: the key joins the tags' sets in the same step. lease_fill with tags is not applied when one of
+///   them was stamped since `stamp` was answered.
+/// * tag_stamp: where it cannot be noted (no memory) every lease of the view is deleted instead: no load of before fills.
+/// * put, erase, clear, clear_all with wait_replicas: unreplicated when fewer confirmed; the write itself was done.
 /// * get: a key that holds no string makes the whole call refused.
 /// Reads are repeated once on another connection when theirs breaks; writes only while not a byte of them was sent.
 /// bad_data: the reply was not what the command gives; the connection was closed.

@@ -24,6 +24,8 @@ struct Options {
   std::uint32_t shards = 0;                        ///< 0: standalone, keys without slot tag; N: N slot tags (1 .. 16384)
   std::uint64_t max_reply_bytes = 512ULL << 20;    ///< a larger bulk or total reply closes the connection; >= 1 KiB
   std::uint32_t max_reply_elements = 1U << 20;     ///< a larger array closes the connection; >= 16
+  std::uint32_t wait_replicas = 0;                 ///< replicas that must confirm each write, else `unreplicated`; 0: none; <= 64
+  std::chrono::milliseconds wait_timeout{100};     ///< how long a write waits for them, within the call's deadline; > 0
 
   [[nodiscard]] Result<void> validate() const;
 };

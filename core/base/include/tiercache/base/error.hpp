@@ -15,12 +15,16 @@ enum class Errc : std::uint8_t {
   deadline_exceeded,  ///< The deadline passed before anything was sent (reads: at any time). Nothing changed.
   outcome_unknown,    ///< A write was sent and its answer never came: it may or may not have happened.
                       ///< The local copy is dropped. Repeat the erase, or erase after a put, until one is answered.
-  refused,            ///< Redis answered with an error (OOM, READONLY, NOPERM, ...). The old value stands.
+  refused,            ///< Redis answered with an error (OOM, READONLY, NOREPLICAS, NOPERM, ...). A put's key was erased
+                      ///< instead where Redis let that happen, as `message` says; else the old value stands.
   superseded,         ///< A versioned put met the same or a newer version. The newer value stands.
   too_large,          ///< The key or the value is over its limit. Nothing was sent or changed.
   bad_data,           ///< Bytes did not verify or decode. Served as a miss wherever a miss is possible.
   loader_failed,      ///< The caller's loader threw; `message` is its what(). Nothing was stored.
   closed,             ///< The store is closed, or this process is a fork's child.
+  unreplicated,       ///< The write was done and announced, but fewer replicas than l2.wait_replicas confirmed it in time.
+  unacknowledged,     ///< The clear was done and announced; `message` names the instances that did not confirm it by the
+                      ///< deadline. They may answer with older values until D has passed since.
   internal,           ///< A broken invariant was noticed and contained. Please report it.
   update_failed,      ///< update(): the caller's database write threw; `message` is its what(). The key was erased.
   stale,              ///< L1 is not coherent within the staleness asked for, and the caller wanted no more than that
@@ -40,13 +44,15 @@ enum class Errc : std::uint8_t {
     case Errc::bad_data: return "bad_data";
     case Errc::loader_failed: return "loader_failed";
     case Errc::closed: return "closed";
+    case Errc::unreplicated: return "unreplicated";
+    case Errc::unacknowledged: return "unacknowledged";
     case Errc::internal: return "internal";
     case Errc::update_failed: return "update_failed";
     case Errc::stale: return "stale";
   }
   return "unknown";
 }
-inline constexpr std::size_t errc_count = 13;
+inline constexpr std::size_t errc_count = 15;
 
 /// An expected failure. `message` names the field, key or peer that it is about.
 struct Error {

@@ -41,6 +41,8 @@ enum class Remedy : unsigned {
   as_of_check,       ///< a read with max_staleness looks as of when L1 is coherent, and boards no fetch older than that
   applied_check,     ///< a read with a token looks whether its write was applied here, and boards no fetch begun before
   group_echo,        ///< the echo of grouped puts is done for when all of their callers have erased, not the first
+  tag_stamp,         ///< a fill with tags: refused when a tag was erased since the load began
+  refused_put,       ///< a put that Redis refused erases its key
 };
 
 #ifdef TIERCACHE_LAB

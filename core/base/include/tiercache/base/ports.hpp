@@ -33,15 +33,19 @@ enum class RemoteOp : std::uint8_t {
   lease_renew,    ///< keys[0], token, lease_ms -> applied
   lease_release,  ///< keys[0], token -> applied
   remove_if,      ///< keys[0], payload = exact bytes: deletes only if these bytes stand there (poisoned values) -> applied
-  clear,          ///< type: announce, delete every key of the type (SCAN, bounded batches), announce again
+  clear,          ///< type, pattern: announce, delete the type's keys that match (SCAN, bounded batches), announce again
   heartbeat,      ///< beat: the writing heartbeat; carries the last sequence number
   ping,           ///< PING
-  resync,    ///< epoch, sequence: the announcements after `sequence` -> applied (the log reaches back), messages, count (last
-             ///< given)
-  gate,      ///< keys[0], token, lease_ms, head, ttl_ms, version: an update begins: as erase, and while the token stands in
-             ///< the key's gate (at most lease_ms) no lease is granted
-  ungate,    ///< the same with the token of a gate: the update ended: as erase, and the token leaves -> applied: it stood
-  put_many,  ///< keys[..] (one shard) and puts[..], write_id: as so many puts, as one step, with ONE announcement -> puts[..]
+  resync,       ///< epoch, sequence: the announcements after `sequence` -> applied (the log reaches back), messages, count (last
+                ///< given)
+  gate,         ///< keys[0], token, lease_ms, head, ttl_ms, version: an update begins: as erase, and while the token stands in
+                ///< the key's gate (at most lease_ms) no lease is granted
+  ungate,       ///< the same with the token of a gate: the update ended: as erase, and the token leaves -> applied: it stood
+  put_many,     ///< keys[..] (one shard) and puts[..], write_id: as so many puts, as one step, with ONE announcement -> puts[..]
+  clear_all,    ///< clear of every type of the shard
+  tag_stamp,    ///< type, tag: from here on no load that began before fills with the tag
+  tag_members,  ///< type, tag -> keys: some of those that bear the tag, none when none does
+  members,      ///< the instances that may answer from L1, and what each has applied -> members, epoch, count
 };
 
 /// What put_many stores under one key; the fields are those of a put.
@@ -66,13 +70,27 @@ struct RemoteRequest {
   std::uint64_t write_id = 0;  ///< the origin's number of this write; comes back in its announcement
   std::uint64_t beat = 0;      ///< heartbeat number
   std::uint64_t version = 0;   ///< put: the value's version, also carried in the announcement
-  std::uint64_t epoch = 0;     ///< resync: of the numbers that were applied
-  std::uint64_t sequence = 0;  ///< resync: the last of them
+  std::uint64_t epoch = 0;     ///< resync, heartbeat: of the numbers that were applied; heartbeat: 0: nothing was
+  std::uint64_t sequence = 0;  ///< resync, heartbeat: the last of them
   bool if_newer = false;       ///< put: store only if `version` is above the stored one
   bool ignore_value =
       false;  ///< lease_get: ask for the lease although a value stands that begins with `head` (it could not be used)
+  std::span<const std::string> tags;  ///< put, lease_fill: names of tags that the value bears
+  std::string_view tag;               ///< tag_stamp, tag_members; erase: takes the keys off this tag of `type`, too
+  std::string_view pattern;           ///< clear: glob over ids; empty: all
+  std::string_view stamp;             ///< lease_fill with tags: what lease_get answered
+  bool hurry = false;                 ///< clear, clear_all: the last announcement asks every instance for a heartbeat at once
+  std::int64_t budget_ms = 0;         ///< heartbeat: how long after it this instance may answer from L1
   Deadline deadline = Deadline::never();
   std::span<const RemotePut> puts;  ///< put_many: of keys[i]. A key that comes twice is stored in the order given
+};
+
+/// An instance as its last heartbeat described it.
+struct RemoteMember {
+  std::string name;  ///< the configured one, or the origin in hex
+  std::uint64_t epoch = 0;
+  std::uint64_t sequence = 0;
+  std::int64_t budget_ms = 0;  ///< 0: it said nothing
 };
 
 struct RemoteValue {
@@ -96,8 +114,12 @@ struct RemoteReply {
   std::int64_t count = 0;
   bool applied = false;
   std::vector<std::string> messages;  ///< resync: in order, without a hole; an empty one was too long to be logged
-  std::uint64_t epoch = 0;            ///< put, put_many, erase, clear: the log epoch of the (last) announcement
-  std::uint64_t sequence = 0;  ///< and its number; 0: it could not be counted
+  std::string stamp;                  ///< lease_get: when the lease was granted, in the order of the shard's announcements
+  std::vector<std::string> keys;      ///< tag_members
+  std::vector<RemoteMember> members;
+  std::uint64_t epoch =
+      0;  ///< put, put_many, erase, clear, clear_all: the log epoch of the (last) announcement; members: in force
+  std::uint64_t sequence = 0;  ///< and its number, 0: not counted; tag_members that found none, members: the last given
   std::uint64_t stream = 0;    ///< stream_id() of the epoch and the server that answered
   std::vector<std::optional<Error>> puts;  ///< put_many without `error`: of each put, nothing (stored), superseded or refused
   /// put: the write id that its announcement bears, where that is not the request's own: puts of other callers were announced
@@ -139,7 +161,7 @@ class BusSink {
   /// `key` changed at its origin. Must be applied before the call returns.
   virtual void on_invalidate(ShardId shard, std::string_view key, std::uint64_t version, std::uint64_t origin,
                              std::uint64_t write_id) noexcept = 0;
-  /// Every key of the view `type` changed.
+  /// Every key of the view `type` changed; empty: of every view.
   virtual void on_clear(ShardId shard, std::string_view type, std::uint64_t origin, std::uint64_t write_id) noexcept = 0;
   /// Messages may have been missed: everything of the shard is void, and every fill that began before. But `disconnected` and
   /// `silent` only say that nothing new is heard: what was missed is made good, or voided by another gap, before on_coherent().
