@@ -11,7 +11,7 @@ namespace tiercache::detail {
 struct Envelope {
   std::uint16_t schema = 0;
   std::uint8_t codec = 0;
-  std::uint8_t flags = 0;         ///< 0, or envelope_tombstone
+  std::uint8_t flags = 0;  ///< 0, or envelope_tombstone
   std::uint64_t version = 0;
   std::int64_t hard_ttl_ms = 0;   ///< 0: none
   std::int64_t soft_lead_ms = 0;  ///< 0: none

@@ -337,8 +337,8 @@ Flow<ReadResult> fetch(ReadCall& call) {
     // L1 is coherent: so the bus works, as of a moment ago.
     const bool told = core.bus && core.coherence.valid_now(call.key.shard) >= 0;
     const Duration most = lease_poll(told ? Duration(poll_told) : nap);
-    const Duration pause =
-        std::min<Duration>(left, most / 2 + Duration(std::uniform_int_distribution<Duration::rep>(0, most.count() / 2)(jitter())));
+    const Duration pause = std::min<Duration>(
+        left, most / 2 + Duration(std::uniform_int_distribution<Duration::rep>(0, most.count() / 2)(jitter())));
     nap = std::min<Duration>(nap * 2, poll_max);
     co_await Waiting([&](std::coroutine_handle<> flow) { return call.driver.wait(core.wakes, heard, pause, flow); });
     if (call.deadline.passed()) co_return too_late();

@@ -21,7 +21,7 @@ struct ReadCall {
   std::uint64_t l1_hash;
   Deadline deadline;
   std::optional<std::chrono::milliseconds> ttl;
-  const LoaderRef* loader;  ///< null: absent stays absent
+  const LoaderRef* loader;              ///< null: absent stays absent
   Duration join_age = Duration::max();  ///< how long ago a fetch may have begun that is boarded; negative: none is
 };
 

@@ -18,6 +18,8 @@ namespace {
 // Redis runs a group as one step, and nobody else meanwhile: some 100 us, no more.
 constexpr std::size_t puts_a_group = 64;
 constexpr std::size_t bytes_a_group = std::size_t{1} << 20;
+constexpr std::size_t names_a_group = 4000;  // their message has to fit into the log of announcements (4 KiB)
+constexpr std::size_t item_bytes = 10;
 
 /// One group under way. The requests point into it.
 struct Batch {
@@ -27,6 +29,7 @@ struct Batch {
   std::vector<Sealed> sealed;
   std::vector<RemotePut> puts;
   std::size_t bytes = 0;
+  std::size_t names = 0;
 
   void clear() {
     keys.clear();
@@ -34,7 +37,7 @@ struct Batch {
     texts.clear();
     sealed.clear();
     puts.clear();
-    bytes = 0;
+    bytes = names = 0;
   }
 };
 
@@ -85,13 +88,16 @@ Flow<bool> put_many_flow(WriteCall& call, std::span<const Key> keys, std::span<c
         continue;
       }
       const std::size_t bytes = keys[i].physical.text.size() + sealed.head.size() + sealed.payload.size();
-      const bool full = batch.keys.size() == puts_a_group || batch.bytes + bytes > bytes_a_group;
+      const std::size_t name = item_bytes + keys[i].physical.text.size();
+      const bool full =
+          batch.keys.size() == puts_a_group || batch.bytes + bytes > bytes_a_group || batch.names + name > names_a_group;
       if (full && !batch.keys.empty()) co_await send(call, shard, batch, answers);
       batch.keys.push_back(keys[i]);
       batch.places.push_back(i);
       batch.texts.push_back(keys[i].physical.text);
       batch.sealed.push_back(std::move(sealed));
       batch.bytes += bytes;
+      batch.names += name;
     }
     if (!batch.keys.empty()) co_await send(call, shard, batch, answers);
   }

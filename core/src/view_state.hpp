@@ -69,7 +69,7 @@ struct ViewState {
   ViewOptions options;
   const ValueOps* ops = nullptr;
   l1::ViewId l1_id = 0;
-  std::atomic<std::uint32_t> clears{0};  ///< added to the shard's generation: clear() is O(1)
+  std::atomic<std::uint32_t> clears{0};      ///< added to the shard's generation: clear() is O(1)
   std::atomic<std::uint32_t> tag_erases{0};  ///< likewise, of flights only: none that began before is joined
 
   HitCounter l1_hits;

@@ -16,6 +16,9 @@ struct MessageParts {
   enum class Kind : std::uint8_t { invalidate = 1, heartbeat = 2, clear = 3, wake = 4, clear_all = 5 };
   static constexpr std::size_t items_max = 1024;
   static constexpr std::size_t bytes_max = 1U << 20;
+  static constexpr std::size_t logged_max = 4096;  // of a longer one the log keeps only that it was (scripts.cpp)
+  static constexpr std::size_t head_bytes = 42;
+  [[nodiscard]] static std::size_t item_bytes(std::string_view name) noexcept { return 10 + name.size(); }
 
   MessageParts(Kind kind, ShardId shard, std::uint64_t origin, std::uint64_t id) : before("TCB\1", 4) {
     before += static_cast<char>(kind);

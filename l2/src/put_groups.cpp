@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "put_groups.hpp"
 
+#include "message.hpp"
+
 #include <tiercache/base/lab.hpp>
 
 #include <algorithm>
@@ -85,14 +87,17 @@ void PutGroups::gather(Queue& q, Member& leader, Group& group) noexcept {
   }
   group.push_back(&leader);
   std::size_t bytes = weight(leader.request);
+  std::size_t announced = MessageParts::head_bytes + MessageParts::item_bytes(leader.request.keys[0]);
   const SteadyTime now = std::chrono::steady_clock::now();
   const auto left = leader.request.deadline.at() - now;
   for (Member* m = q.first; m != nullptr && group.size() < puts_max;) {
     Member* const next = m->after;
     const auto its = m->request.deadline.at() - now;
     const bool of_a_time = its <= 2 * left && left <= 2 * its;
-    if (of_a_time && bytes + weight(m->request) <= bytes_max) {
+    const std::size_t item = MessageParts::item_bytes(m->request.keys[0]);
+    if (of_a_time && bytes + weight(m->request) <= bytes_max && announced + item <= MessageParts::logged_max) {
       bytes += weight(m->request);
+      announced += item;
       remove(q, *m);
       m->state.store(taken, std::memory_order_relaxed);
       group.push_back(m);

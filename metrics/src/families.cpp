@@ -242,9 +242,10 @@ void add_l2(Builder& out, const std::vector<Named>& stores) {
     out.add(n.with({{"kind", "polled"}}), n.store.leases.polled);
     out.add(n.with({{"kind", "woken"}}), n.store.leases.woken);
   }
-  out.begin("updates_total", MetricType::Counter,
-            "Updates through the gate: done (their database write was called), lapsed (outlived their gate), gated (loads that met "
-            "one in progress and were not stored).");
+  out.begin(
+      "updates_total", MetricType::Counter,
+      "Updates through the gate: done (their database write was called), lapsed (outlived their gate), gated (loads that met "
+      "one in progress and were not stored).");
   for (const Named& n : stores) {
     out.add(n.with({{"kind", "done"}}), n.store.gates.updates);
     out.add(n.with({{"kind", "lapsed"}}), n.store.gates.lapsed);

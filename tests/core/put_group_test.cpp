@@ -160,6 +160,31 @@ TEST(CachePutMany, WorksOverShards) {
   for (const auto& [key, value] : rows) EXPECT_EQ(a.get(key), value);
 }
 
+// An announcement above 4 KiB is logged as a mark, over which no instance can be told what it missed.
+TEST(CachePutMany, OfLongKeysIsAnnouncedInMessagesThatTheLogKeeps) {
+  RedisServer server;
+  Instance a(instance_config(server.url()));
+  std::map<std::string, int> rows;
+  for (int i = 0; i < 64; ++i) rows[std::string(200, 'k') + std::to_string(i)] = i;
+  for (const auto& r : a.view.put_many(rows)) ASSERT_TRUE(r.ok());
+  EXPECT_EQ(server.command({"EVAL",
+                            "local marks = 0 for _, e in ipairs(redis.call('XRANGE', KEYS[1], '2', '+')) do "
+                            "if e[2][2] == '' then marks = marks + 1 end end return marks",
+                            "1", "test:races:!log"}),
+            "0");
+  EXPECT_GE(std::stoi(server.command({"XLEN", "test:races:!log"})), 4) << "64 names of 200 bytes take four messages";
+}
+
+// Tags join in the script of one put; a batch with tags must not lose them.
+TEST(CachePutMany, KeepsTheTags) {
+  RedisServer server;
+  Instance a(instance_config(server.url()));
+  for (const auto& r : a.view.put_many(std::map<std::string, int>{{"x", 1}, {"y", 2}}, {.tags = {"t"}})) ASSERT_TRUE(r.ok());
+  ASSERT_TRUE(a.view.erase_tag("t").ok());
+  EXPECT_FALSE(a.view.get("x"));
+  EXPECT_FALSE(a.view.get("y"));
+}
+
 TEST(CachePutMany, AnswersEachPairOnItsOwn) {
   RedisServer server;
   Instance a(instance_config(server.url()));

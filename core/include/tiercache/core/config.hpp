@@ -32,14 +32,14 @@ struct Config {
   /// How long the version of an erase or update survives it; at least as long as a put or a database replica may be late. 0: not
   /// at all.
   std::chrono::milliseconds tombstone_ttl{600'000};
-  std::chrono::milliseconds open_timeout{500};       ///< how long open() waits for its first attempt to connect; 0: not at all
-  std::uint64_t max_value_bytes = 64ULL << 20;       ///< encoded; larger ones are refused with too_large; > 0
-  std::uint32_t shadow_reads = 0;                    ///< 1 in so many L1 hits of a thread and view is compared with Redis in the
-                                                     ///< background (thread tc-shadow); rounded up to a power of two; 0: none
-  bool distrust_other_epochs = false;                ///< true: values stored before Redis last restarted are a miss
+  std::chrono::milliseconds open_timeout{500};  ///< how long open() waits for its first attempt to connect; 0: not at all
+  std::uint64_t max_value_bytes = 64ULL << 20;  ///< encoded; larger ones are refused with too_large; > 0
+  std::uint32_t shadow_reads = 0;               ///< 1 in so many L1 hits of a thread and view is compared with Redis in the
+                                                ///< background (thread tc-shadow); rounded up to a power of two; 0: none
+  bool distrust_other_epochs = false;           ///< true: values stored before Redis last restarted are a miss
 
   std::string instance_name;  ///< what errors call this instance; 1..64 of A-Za-z0-9._-; empty: a random number
-  LogSink log_sink;  ///< empty: spdlog to stderr
+  LogSink log_sink;           ///< empty: spdlog to stderr
   LogLevel log_level = LogLevel::warn;
 
   /// The first bad field by name ("l2.pool_size: must be 1 .. 256, is 0").

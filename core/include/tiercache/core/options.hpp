@@ -30,7 +30,7 @@ struct ViewOptions {
   std::uint64_t l1_quota_bytes = 0;  ///< the most that the view may take of L1's budget: past it, it evicts its own; 0: no limit
   double ttl_jitter = 0.1;   ///< L1 entries live this share shorter at random, so that they do not expire together; 0 .. 0.5
   std::uint16_t schema = 1;  ///< raise it when V's encoding changes: older values become misses, newer ones are left alone
-  std::chrono::milliseconds deadline{0};  ///< of calls that name none; 0: the store's default_deadline
+  std::chrono::milliseconds deadline{0};         ///< of calls that name none; 0: the store's default_deadline
   std::chrono::milliseconds max_staleness{0};    ///< of reads that name none; 0: bus.staleness_budget
   WhenStale when_stale = WhenStale::revalidate;  ///< of reads that name none
   std::chrono::milliseconds stale_max{0};  ///< serve_stale: no values where L1 was last coherent longer ago; 0: as the ttl allows

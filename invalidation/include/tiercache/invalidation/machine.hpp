@@ -152,7 +152,7 @@ class Machine {
   struct Shard {
     bool subscribed = false;
     bool has_baseline = false;
-    bool silent = false;  ///< reported already, nothing came since
+    bool silent = false;     ///< reported already, nothing came since
     bool replaying = false;  ///< numbers above the baseline are missing, or may be; the log is asked
     bool streaming = false;  ///< this link has carried a number
     std::uint64_t epoch = 0;
