@@ -139,7 +139,8 @@ void PutGroups::send_as_one(const Group& group) {
   const auto stored = failed ? 0 : std::count(answer.puts.begin(), answer.puts.end(), std::nullopt);
   for (std::size_t i = 0; i < group.size(); ++i) {
     Member& m = *group[i];
-    m.error = failed ? failed : std::move(answer.puts[i]);
+    if (failed) m.error = failed;
+    else m.error = std::move(answer.puts[i]);
     m.reply.applied = !m.error;
     m.reply.epoch = answer.epoch;
     m.reply.sequence = answer.sequence;
