@@ -21,12 +21,8 @@ constexpr unsigned lru_refreshes = 32;  // times in a turnover that a hit renews
 constexpr unsigned hand_steps_max = 96;
 constexpr std::uint64_t entry_ahead = 128;  // where the cold part of a small entry is, more or less
 constexpr unsigned pops_max = 64;           // positions of the small queue that turn out to mean nothing
-constexpr std::uint64_t coldest_buckets = 256;
-constexpr unsigned quota_buckets = 64;
 constexpr unsigned quota_evictions = 64;
 constexpr std::uint64_t sweep_interval = 4;  // stores
-constexpr unsigned sweep_patience = 4;
-constexpr unsigned sweep_more = 16;  // slots looked at by one store while void entries are found
 
 // How finely what the threads share is counted: in small caches exactly, and by one stripe.
 constexpr std::uint64_t stripe_per = 512;                      // entries
@@ -387,46 +383,6 @@ void Eviction::look_ahead(const Core& core) const noexcept {
   }
 }
 
-/// Looks at a slot or a few: so void entries go although nobody asks for them, in the time of four stores a slot; sooner where
-/// there are many; and what was lost from the small queue is found.
-void Eviction::sweep(Work& work) noexcept {
-  const std::uint64_t slots = work.core.bucket_count * words_per_bucket;
-  unsigned patience = voids_near_.load(std::memory_order_relaxed) ? sweep_patience : 1;  // live ones to look at
-  const unsigned freed_before = work.freed;
-  for (unsigned n = 0; n < sweep_more; ++n) {
-    const std::uint64_t at = sweep_.take(turn().sweep) % slots;
-    const std::uint64_t ahead = (at + 1) % slots;
-    if (ahead % words_per_bucket != control_index) {
-      const std::uint64_t word =
-          work.core.buckets[ahead / words_per_bucket].slot(ahead % words_per_bucket).load(StdSync::relaxed);
-      if (slot::taken(word)) __builtin_prefetch(Access::at(slot::address(word)));
-    }
-    if (at % words_per_bucket == control_index) continue;
-    Held held;
-    held.index = at / words_per_bucket;
-    held.slot = static_cast<unsigned>(at % words_per_bucket);
-    if (!hold(work, work.op.other_hazard(), held.index, held.slot, held)) {
-      mend_stamp(held);
-      continue;
-    }
-    if (!work.core.is_void(*held.entry, work.now_ms)) {
-      // An entry of the small queue whose cell was lost.
-      if (Access::queue(*held.entry).load(std::memory_order_relaxed) == QueueOf::small &&
-          age(held.index, held.slot) > 2 * entries(work.core)) {
-        to_main(work.core, held);
-      }
-      mend_stamp(held);
-      if (--patience == 0) break;
-      continue;
-    }
-    drop(work, held, true);
-  }
-  const bool found = work.freed != freed_before;
-  if (found != voids_near_.load(std::memory_order_relaxed)) voids_near_.store(found, std::memory_order_relaxed);
-  work.freed = freed_before;
-  work.op.unprotect();
-}
-
 /// A fill that would drive out more than the small queue holds has to be asked for more often than what it drives out.
 bool Eviction::earns(Work& work, std::uint64_t identity) noexcept {
   const Held victim = turn_hand(work);
@@ -434,29 +390,6 @@ bool Eviction::earns(Work& work, std::uint64_t identity) noexcept {
   const bool more = sketch_.estimate(identity) > sketch_.estimate(rival(victim).hash);
   if (more) drop(work, victim, false);
   return more;
-}
-
-/// The least used, of those the oldest, of a view's entries in the next bucket that has any. False: none near.
-bool Eviction::evict_of_view(Work& work, std::uint16_t view) noexcept {
-  for (unsigned n = 0; n < quota_buckets; ++n) {
-    const std::uint64_t index = quota_hand_.fetch_add(1, std::memory_order_relaxed) % work.core.bucket_count;
-    unsigned worst = words_per_bucket;
-    std::uint64_t worst_rank = 0;
-    Held held;
-    for (unsigned i = 0; i < words_per_bucket; i = next_slot(i)) {
-      if (!hold(work, work.op.other_hazard(), index, i, held) || held.entry->view() != view) continue;
-      const std::uint64_t spare = std::uint64_t{16} - Access::freq(*held.entry);
-      const std::uint64_t rank = (spare << 32) | age(index, i);
-      if (rank <= worst_rank) continue;
-      worst_rank = rank;
-      worst = i;
-    }
-    if (worst != words_per_bucket && hold(work, work.op.other_hazard(), index, worst, held) && held.entry->view() == view &&
-        drop(work, held, work.core.is_void(*held.entry, work.now_ms))) {
-      return true;
-    }
-  }
-  return false;
 }
 
 Room Eviction::make_room(Core& core, Op& op, std::uint64_t bytes, Newcomer& newcomer) noexcept {
@@ -605,51 +538,6 @@ bool Eviction::displaces(const Core& core, const Held& held, const Newcomer& new
   const auto came = ghost_.age(newcomer.identity, now());
   return (came && policy::returns(sketch_, {newcomer.identity, *came}, victim, entries(core))) ||
          policy::replaces(sketch_, {newcomer.identity, 0}, false, victim);
-}
-
-void Eviction::shrink(Core& core, Op& op) noexcept {
-  Work work{core, op, core.options.now_ms()};
-  const Newcomer nobody;
-  std::uint64_t idle = 0;
-  while (core.budget.live() > core.budget.live_max() && idle <= 64 + core.bucket_count) {
-    work.freed = 0;
-    work.dropped = 0;
-    static_cast<void>(evict_one(work, nobody));
-    idle = work.dropped == 0 ? idle + 1 : 0;
-    if (core.reclaim_due()) core.reclaim();
-  }
-  op.unprotect();
-  detail::clear(op.key_hazard());
-}
-
-std::vector<KeyAge> Eviction::coldest(Core& core, std::uint32_t k) {
-  std::vector<KeyAge> all;
-  detail::Record* record = detail::this_record();
-  if (record == nullptr || k == 0) return all;
-  Op op(core, record->hazards);
-  Work work{core, op, core.options.now_ms()};
-  const std::uint64_t from = hand_.next();
-  for (std::uint64_t n = 0; n < std::min<std::uint64_t>(core.bucket_count, coldest_buckets); ++n) {
-    const std::uint64_t index = (from + n) % core.bucket_count;
-    Held held;
-    for (unsigned i = 0; i < words_per_bucket; i = next_slot(i)) {
-      if (!hold(work, op.other_hazard(), index, i, held) || core.is_void(*held.entry, work.now_ms)) continue;
-      all.push_back(
-          {held.entry->view(), std::string(held.entry->key()), core.cost(*held.entry), Access::freq(*held.entry), age(index, i)});
-    }
-  }
-  std::sort(all.begin(), all.end(),
-            [](const KeyAge& a, const KeyAge& b) { return a.uses != b.uses ? a.uses < b.uses : a.arrivals > b.arrivals; });
-  if (all.size() > k) all.resize(k);
-  return all;
-}
-
-void Eviction::adapt(std::uint64_t entries) noexcept {
-  const std::uint64_t before = adapted_.load(std::memory_order_relaxed);
-  if (policy_ == Policy::lru || (entries < before + before / 8 && entries > before - before / 8)) return;
-  adapted_.store(entries, std::memory_order_relaxed);
-  ghost_.scale(entries);
-  shadows_.resize(entries);
 }
 
 }  // namespace tiercache::l1

@@ -14,7 +14,7 @@ namespace tiercache::l1 {
 /// a few cells that a stripe of threads has for itself (in small caches of one cell). Lossy on purpose, so that nobody waits for
 /// anybody: a cell whose pusher is stopped is skipped, one that is overrun is overwritten, and an entry that left the table in
 /// between leaves a position that means nothing or another entry. Whoever pops looks at what really lies there; entries whose
-/// cell was lost are found by the sweep (eviction.cpp). Both ends are wait-free.
+/// cell was lost are found by the sweep (eviction_upkeep.cpp). Both ends are wait-free.
 class Probation {
  public:
   /// Memory: 2 bytes an expected entry: the queue never has more than 0.4 of all. False: no memory.

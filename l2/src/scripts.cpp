@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "scripts.hpp"
 
-#include "sha1.hpp"
-
 namespace tiercache::l2 {
 namespace {
 
@@ -344,14 +342,6 @@ for _, key in ipairs(keys) do
 end
 return {n, e, answers}
 )lua";
-
-template <class... Parts>
-Script script(const Parts&... parts) {
-  std::string text;
-  (text.append(parts), ...);
-  std::string sha = sha1_hex(text);
-  return {std::move(text), std::move(sha)};
-}
 
 }  // namespace
 

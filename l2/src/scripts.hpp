@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "sha1.hpp"
+
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace tiercache::l2 {
 
@@ -11,6 +14,14 @@ struct Script {
   std::string text;
   std::string sha;
 };
+/// Of its parts, one behind the other.
+template <class... Parts>
+[[nodiscard]] Script script(const Parts&... parts) {
+  std::string text;
+  (text.append(parts), ...);
+  std::string sha = sha1_hex(text);
+  return {std::move(text), std::move(sha)};
+}
 
 /// What runs inside Redis as one step. Every key a script touches is in KEYS; values and message parts are in ARGV.
 ///

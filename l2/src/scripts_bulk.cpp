@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "scripts_bulk.hpp"
 
-#include "sha1.hpp"
-
 namespace tiercache::l2 {
 namespace {
 
@@ -110,14 +108,6 @@ if born then r[2] = now - tonumber(born:sub(6)) end
 for _, origin in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], string.format('(%.0f', now), '(+inf')) do r[#r + 1] = origin end
 return r
 )lua";
-
-template <class... Parts>
-Script script(const Parts&... parts) {
-  std::string text;
-  (text.append(parts), ...);
-  std::string sha = sha1_hex(text);
-  return {std::move(text), std::move(sha)};
-}
 
 }  // namespace
 

@@ -77,7 +77,7 @@ TEST_P(MaxStaleness, BoardsNoFetchThatIsOlder) {
     };
     auto slow = std::async(std::launch::async, [&] { return IntView::value(b.view.get("a")); });
     answered.get_future().wait();
-    std::this_thread::sleep_for(60ms);  // so old is the fetch at least
+    std::this_thread::sleep_for(60ms);  // its age is the condition: nothing else changes by which it could be told
     const auto r = b.view.get("a", {.deadline = 200ms, .max_staleness = 50ms});
     if (GetParam()) {
       EXPECT_EQ(IntView::value(r), 2);

@@ -189,7 +189,7 @@ TEST(ShadowReads, FindAWriteThatNobodyAnnounced) {
     b.get("k");
     return stats().checked >= 50;
   }));
-  std::this_thread::sleep_for(1100ms);  // whatever differed is decided: budget and more
+  std::this_thread::sleep_for(1100ms);  // a budget and more: what is shown is that nothing happens in that time
   EXPECT_EQ(stats().stale, 0U);
   EXPECT_EQ(stats().orphaned, 0U);
 
