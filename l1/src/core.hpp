@@ -167,14 +167,15 @@ struct Core {
   [[nodiscard]] unsigned home(std::uint64_t hash) const noexcept {
     return static_cast<unsigned>(line_index(hash) % lines_per_bucket) * words_per_line;
   }
-  /// What the eviction policy knows a key by: told by where an entry lies and by its tag, so that no entry need be read and no
-  /// key hashed for it. Two keys are one to it if they share bucket and tag, which is 1 in 32768 of those of a bucket.
-  [[nodiscard]] static std::uint64_t identity(std::uint64_t bucket, std::uint16_t tag) noexcept {
+  /// What the eviction policy knows a key by, 32 bits: told by where an entry lies and by its tag, so that no entry need be read
+  /// and no key hashed for it. Two keys are one to it if they share bucket and tag, which is 1 in 32768 of those of a bucket, or
+  /// by chance one in 2^32.
+  [[nodiscard]] static std::uint32_t identity(std::uint64_t bucket, std::uint16_t tag) noexcept {
     std::uint64_t x = (bucket << 16 | tag) * 0x9e3779b97f4a7c15ULL;
     x ^= x >> 32;
-    return x * 0xd6e8feb86659fd93ULL;
+    return static_cast<std::uint32_t>((x * 0xd6e8feb86659fd93ULL) >> 32);
   }
-  [[nodiscard]] std::uint64_t identity_of(std::uint64_t hash) const noexcept {
+  [[nodiscard]] std::uint32_t identity_of(std::uint64_t hash) const noexcept {
     return identity(bucket_index(hash), slot::tag_of_hash(hash));
   }
   [[nodiscard]] static std::uint64_t hash_of(const Entry& entry) noexcept { return keyed_hash(entry.key(), entry.view()); }

@@ -20,6 +20,7 @@ constexpr unsigned lru_refreshes = 32;  // times in a turnover that a hit renews
 // Bounds of work.
 constexpr unsigned hand_steps_max = 96;
 constexpr std::uint64_t entry_ahead = 128;  // where the cold part of a small entry is, more or less
+constexpr std::uint64_t shadows_part = 16;  // of the budget at most, for the shadows
 constexpr unsigned pops_max = 64;           // positions of the small queue that turn out to mean nothing
 constexpr unsigned quota_evictions = 64;
 constexpr std::uint64_t sweep_interval = 4;  // stores
@@ -54,7 +55,8 @@ bool Eviction::create(const Options& options, std::uint64_t expected_entries, st
   stamps_ = reinterpret_cast<Stamp*>(stamp_pages_.data());  // zeroes are stamps
   if (!sketch_.create(expected_entries)) return false;
   if (policy_ == Policy::lru) return true;
-  return ghost_.create(expected_entries) && shadows_.create(expected_entries) && small_queue_.create(expected_entries);
+  return ghost_.create(expected_entries) && shadows_.create(expected_entries, options.capacity_bytes / shadows_part) &&
+         small_queue_.create(expected_entries);
 }
 
 std::uint64_t Eviction::table_bytes() const noexcept {
@@ -95,7 +97,7 @@ void Eviction::count(QueueOf queue, std::uint64_t weight) noexcept {
   else main_.add(weight, turn().main);
 }
 
-void Eviction::missed(std::uint64_t identity) noexcept {
+void Eviction::missed(std::uint32_t identity) noexcept {
   if (policy_ == Policy::lru) return;
   sketch_.add(identity, turn().additions);
   if (shadows_.wants(identity)) shadows_.offer(identity);
@@ -124,6 +126,7 @@ void Eviction::counted(const Core& core, Entry& entry, const Newcomer& newcomer)
   Access::set_freq(entry, std::min(newcomer.uses, Access::freq_limit(entry)));
   Access::queue(entry).store(newcomer.queue, std::memory_order_relaxed);
   count(newcomer.queue, weight(core, core.cost(entry)) - newcomer.weight);
+  will_expire(entry);
 }
 
 void Eviction::linked(std::uint64_t bucket, unsigned slot, const Newcomer& newcomer, bool replaced) noexcept {
@@ -319,7 +322,7 @@ bool Eviction::evict_one(Work& work, const Newcomer& newcomer) noexcept {
       }
       const std::uint8_t uses = Access::freq(*candidate.entry);
       const std::uint32_t came = stamp(candidate.index, candidate.slot);
-      const std::uint64_t identity = Core::identity(candidate.index, slot::tag(candidate.word));
+      const std::uint32_t identity = Core::identity(candidate.index, slot::tag(candidate.word));
       // Most were asked for once: they cannot be more frequent than any victim, so none is looked for.
       const bool hopeless = uses == 0 && sketch_.estimate(identity) <= policy::estimate_margin;
       const Held victim = hopeless ? Held{} : turn_hand(work);
@@ -384,10 +387,10 @@ void Eviction::look_ahead(const Core& core) const noexcept {
 }
 
 /// A fill that would drive out more than the small queue holds has to be asked for more often than what it drives out.
-bool Eviction::earns(Work& work, std::uint64_t identity) noexcept {
+bool Eviction::earns(Work& work, std::uint32_t identity) noexcept {
   const Held victim = turn_hand(work);
   if (!victim) return work.freed != 0;
-  const bool more = sketch_.estimate(identity) > sketch_.estimate(rival(victim).hash);
+  const bool more = sketch_.estimate(identity) > sketch_.estimate(rival(victim).identity);
   if (more) drop(work, victim, false);
   return more;
 }
@@ -402,11 +405,12 @@ Room Eviction::make_room(Core& core, Op& op, std::uint64_t bytes, Newcomer& newc
     tick_.add(1, own.tick);
     const std::uint64_t tick = own.stores.load(std::memory_order_relaxed);
     own.stores.store(tick + 1, std::memory_order_relaxed);
-    if (tick % sweep_interval == 0 || voids_near_.load(std::memory_order_relaxed)) sweep(work);
+    if (tick % sweep_interval == 0 || voids_near_.load(std::memory_order_relaxed) || search_due(work, tick)) sweep(work);
     if (tick % 64 == 0) {
       const std::uint64_t entries = budget.objects();
       entries_.store(entries, std::memory_order_relaxed);
-      if (tick % 4096 == 0) adapt(entries);
+      // Not while it fills up: what it holds then is not what it can hold.
+      if (small_weight() + main_weight() >= weight_max(core) - weight_max(core) / 8) adapt(entries);
     }
     if (adaptive) {
       ghost_.prefetch(newcomer.identity);
@@ -525,7 +529,7 @@ Room Eviction::make_slot(Core& core, Op& op, std::uint64_t index, const Newcomer
       ghost_.record(newcomer.identity, now(), now());
       room = Room::not_hot;
     } else {
-      if (policy_ == Policy::adaptive && !main) ghost_.record(rival(held).hash, stamp(index, worst) & tick_mask, now());
+      if (policy_ == Policy::adaptive && !main) ghost_.record(rival(held).identity, stamp(index, worst) & tick_mask, now());
       if (drop(work, held, false)) Counters::one(core.counter().crowded_out);
     }
   }

@@ -31,7 +31,7 @@ enum class Room : std::uint8_t { made, not_hot, none };
 
 /// What is about to be stored.
 struct Newcomer {
-  std::uint64_t identity = 0;  ///< Core::identity()
+  std::uint32_t identity = 0;  ///< Core::identity()
   std::uint16_t view = 0;
   bool fresh = true;              ///< the key is not there
   std::uint64_t replaces = 0;     ///< what the key's entry so far is charged
@@ -67,7 +67,7 @@ class Eviction {
   static constexpr std::uint64_t stamps_bytes = words_per_bucket * sizeof(std::uint32_t);
 
   // What reads tell.
-  void missed(std::uint64_t identity) noexcept;
+  void missed(std::uint32_t identity) noexcept;
   void used(const Core& core, std::uint64_t bucket, const detail::Match& match) noexcept;
 
   /// Reserves `bytes` and one object in the budget, evicting in bounded work. On anything but `made` nothing is reserved.
@@ -174,9 +174,12 @@ class Eviction {
   /// Has the lines under way that the next evictions will read, the later ones' slots and the next one's entry.
   void look_ahead(const Core& core) const noexcept;
   void sweep(Work& work) noexcept;
+  /// Whether some entry has expired by what this stripe has met, and it may look for it.
+  [[nodiscard]] bool search_due(const Work& work, std::uint64_t tick) noexcept;
+  void will_expire(const Entry& entry) noexcept;
   [[nodiscard]] bool evict_of_view(Work& work, std::uint16_t view) noexcept;
   [[nodiscard]] bool displaces(const Core& core, const Held& held, const Newcomer& newcomer) const noexcept;
-  [[nodiscard]] bool earns(Work& work, std::uint64_t identity) noexcept;
+  [[nodiscard]] bool earns(Work& work, std::uint32_t identity) noexcept;
 
   Policy policy_ = Policy::adaptive;
   Sketch sketch_;

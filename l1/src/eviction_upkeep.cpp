@@ -17,14 +17,36 @@ constexpr std::uint64_t coldest_buckets = 256;
 constexpr unsigned quota_buckets = 64;
 constexpr unsigned sweep_patience = 4;
 constexpr unsigned sweep_more = 16;  // slots looked at by one store while void entries are found
+// A search: so many stores sweep as if void entries had been found, once in so many. In the mean a store looks at no more slots
+// for it than for the sweep.
+constexpr std::uint64_t search_stores = 16;
+constexpr std::uint64_t search_interval = 256;
 
 }  // namespace
 
+bool Eviction::search_due(const Work& work, std::uint64_t tick) noexcept {
+  Turn& own = turn();
+  if (own.expires.load(std::memory_order_relaxed) > work.now_ms || own.search_from.load(std::memory_order_relaxed) > tick) {
+    return false;
+  }
+  own.expires.store(Turn::never, std::memory_order_relaxed);
+  own.search_from.store(tick + search_interval, std::memory_order_relaxed);
+  return true;
+}
+
+void Eviction::will_expire(const Entry& entry) noexcept {
+  const std::int64_t at = entry.hard_expiry_ms();
+  std::atomic<std::int64_t>& expires = turn().expires;
+  if (at != 0 && at < expires.load(std::memory_order_relaxed)) expires.store(at, std::memory_order_relaxed);
+}
+
 /// Looks at a slot or a few: so void entries go although nobody asks for them, in the time of four stores a slot; sooner where
-/// there are many; and what was lost from the small queue is found.
+/// there are many, or where an expiry has passed; and what was lost from the small queue is found.
 void Eviction::sweep(Work& work) noexcept {
   const std::uint64_t slots = work.core.bucket_count * words_per_bucket;
-  unsigned patience = voids_near_.load(std::memory_order_relaxed) ? sweep_patience : 1;  // live ones to look at
+  const bool searching = turn().search_from.load(std::memory_order_relaxed) >
+                         turn().stores.load(std::memory_order_relaxed) + search_interval - search_stores;
+  unsigned patience = searching || voids_near_.load(std::memory_order_relaxed) ? sweep_patience : 1;  // live ones to look at
   const unsigned freed_before = work.freed;
   for (unsigned n = 0; n < sweep_more; ++n) {
     const std::uint64_t at = sweep_.take(turn().sweep) % slots;
@@ -49,12 +71,13 @@ void Eviction::sweep(Work& work) noexcept {
         to_main(work.core, held);
       }
       mend_stamp(held);
+      will_expire(*held.entry);
       if (--patience == 0) break;
       continue;
     }
     drop(work, held, true);
   }
-  const bool found = work.freed != freed_before;
+  const bool found = work.freed != freed_before || searching;
   if (found != voids_near_.load(std::memory_order_relaxed)) voids_near_.store(found, std::memory_order_relaxed);
   work.freed = freed_before;
   work.op.unprotect();

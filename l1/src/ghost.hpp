@@ -32,12 +32,12 @@ class Ghost {
   }
   [[nodiscard]] std::uint64_t table_bytes() const noexcept { return buckets_ * ways * sizeof(std::uint32_t); }
 
-  void prefetch(std::uint64_t hash) const noexcept { __builtin_prefetch(at(hash).bucket); }
+  void prefetch(std::uint32_t identity) const noexcept { __builtin_prefetch(at(identity).bucket); }
 
   /// The key that came at `stamp` left without a hit. `tick`: now.
-  void record(std::uint64_t hash, std::uint32_t stamp, std::uint32_t tick) noexcept {
+  void record(std::uint32_t identity, std::uint32_t stamp, std::uint32_t tick) noexcept {
     const unsigned shift = shift_.load(std::memory_order_relaxed);
-    const Place place = at(hash);
+    const Place place = at(identity);
     std::uint32_t oldest = 0;
     std::atomic<std::uint32_t>* into = place.bucket;
     for (unsigned way = 0; way < ways; ++way) {
@@ -56,9 +56,9 @@ class Ghost {
   }
 
   /// How many ticks ago the key came that left without a hit; nothing if it is not remembered.
-  [[nodiscard]] std::optional<std::uint32_t> age(std::uint64_t hash, std::uint32_t tick) const noexcept {
+  [[nodiscard]] std::optional<std::uint32_t> age(std::uint32_t identity, std::uint32_t tick) const noexcept {
     const unsigned shift = shift_.load(std::memory_order_relaxed);
-    const Place place = at(hash);
+    const Place place = at(identity);
     for (unsigned way = 0; way < ways; ++way) {
       const std::uint32_t word = place.bucket[way].load(std::memory_order_relaxed);
       if (word >> 16 == place.fingerprint) return coarse_age(tick >> shift, word) << shift;
@@ -81,8 +81,8 @@ class Ghost {
     std::atomic<std::uint32_t>* bucket;
     std::uint32_t fingerprint;  // never 0: an empty slot is 0
   };
-  [[nodiscard]] Place at(std::uint64_t hash) const noexcept {
-    const std::uint64_t mixed = hash * 0xd6e8feb86659fd93ULL;  // the table's bucket and tag use the plain hash
+  [[nodiscard]] Place at(std::uint32_t identity) const noexcept {
+    const std::uint64_t mixed = identity * 0xd6e8feb86659fd93ULL;
     const auto bucket = ((mixed >> 32) * buckets_) >> 32;
     const auto fingerprint = static_cast<std::uint32_t>(mixed & 0xffffU);
     return {&slots_[bucket * ways], fingerprint == 0 ? 1 : fingerprint};

@@ -23,8 +23,8 @@ inline constexpr unsigned free_promotions = 2;
 inline constexpr unsigned estimate_margin = 2;
 
 struct Rival {
-  std::uint64_t hash;
-  std::uint32_t age;  // ticks since it came or was put back
+  std::uint32_t identity;  // Core::identity()
+  std::uint32_t age;       // ticks since it came or was put back
 };
 
 /// A key comes back that the small queue let go. It replaces the main queue's victim if it was away for less time than the
@@ -33,13 +33,14 @@ struct Rival {
 [[nodiscard]] inline bool returns(const Sketch& sketch, const Rival& newcomer, const Rival& victim,
                                   std::uint64_t entries) noexcept {
   return newcomer.age <= entries + entries / 2 && newcomer.age < victim.age &&
-         sketch.estimate(newcomer.hash) >= sketch.estimate(victim.hash);
+         sketch.estimate(newcomer.identity) >= sketch.estimate(victim.identity);
 }
 
 /// The small queue's oldest against the main queue's victim. One that was used since it came goes by age, one that was not
 /// by its past.
 [[nodiscard]] inline bool replaces(const Sketch& sketch, const Rival& candidate, bool used, const Rival& victim) noexcept {
-  return used ? candidate.age < victim.age : sketch.estimate(candidate.hash) > sketch.estimate(victim.hash) + estimate_margin;
+  return used ? candidate.age < victim.age
+              : sketch.estimate(candidate.identity) > sketch.estimate(victim.identity) + estimate_margin;
 }
 
 }  // namespace tiercache::l1::policy

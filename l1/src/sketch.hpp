@@ -23,8 +23,8 @@ class Sketch {
   }
   [[nodiscard]] std::uint64_t table_bytes() const noexcept { return lines_ * sizeof(Line); }
 
-  [[nodiscard]] unsigned estimate(std::uint64_t hash) const noexcept {
-    const std::uint64_t mixed = mix(hash);
+  [[nodiscard]] unsigned estimate(std::uint32_t identity) const noexcept {
+    const std::uint64_t mixed = mix(identity);
     unsigned least = counter_max;
     for (unsigned row = 0; row < rows; ++row) {
       const Place place = at(mixed, row);
@@ -33,12 +33,12 @@ class Sketch {
     return least;
   }
 
-  void prefetch(std::uint64_t hash) const noexcept { __builtin_prefetch(at(mix(hash), 0).word); }
+  void prefetch(std::uint32_t identity) const noexcept { __builtin_prefetch(at(mix(identity), 0).word); }
 
   /// `additions`: the caller's count of them; threads that share one may lose some.
-  void add(std::uint64_t hash, std::atomic<std::uint64_t>& additions) noexcept {
-    const std::uint64_t mixed = mix(hash);
-    const unsigned least = estimate(hash);
+  void add(std::uint32_t identity, std::atomic<std::uint64_t>& additions) noexcept {
+    const std::uint64_t mixed = mix(identity);
+    const unsigned least = estimate(identity);
     if (least == counter_max) return;  // saturated counters are not written: a hot key's line stays shared
     for (unsigned row = 0; row < rows; ++row) {
       const Place place = at(mixed, row);
@@ -70,9 +70,9 @@ class Sketch {
     unsigned shift;
   };
 
-  [[nodiscard]] static std::uint64_t mix(std::uint64_t hash) noexcept {
-    hash *= 0x9e3779b97f4a7c15ULL;  // the table's bucket and tag use the plain hash
-    return hash ^ (hash >> 32);
+  [[nodiscard]] static std::uint64_t mix(std::uint32_t identity) noexcept {
+    const std::uint64_t mixed = identity * 0x9e3779b97f4a7c15ULL;
+    return mixed ^ (mixed >> 32);
   }
   [[nodiscard]] static unsigned counter(std::uint64_t word, unsigned shift) noexcept {
     return static_cast<unsigned>(word >> shift) & counter_max;

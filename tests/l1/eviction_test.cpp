@@ -10,18 +10,20 @@ namespace {
 
 using namespace std::chrono_literals;
 
+std::uint32_t identity(std::uint64_t key) { return static_cast<std::uint32_t>(mix64(key) >> 32); }
+
 TEST(Sketch, CountsToFifteenAndForgetsHalf) {
   Sketch s;
   std::atomic<std::uint64_t> additions{0};
   ASSERT_TRUE(s.create(1000));
-  EXPECT_EQ(s.estimate(mix64(1)), 0U);
+  EXPECT_EQ(s.estimate(identity(1)), 0U);
   for (unsigned n = 1; n <= 30; ++n) {
-    s.add(mix64(1), additions);
-    EXPECT_EQ(s.estimate(mix64(1)), std::min(n, 15U));
+    s.add(identity(1), additions);
+    EXPECT_EQ(s.estimate(identity(1)), std::min(n, 15U));
   }
   // Ten additions an expected entry later everything was halved at least once.
-  for (std::uint64_t i = 0; i < 20000; ++i) s.add(mix64(1000 + i), additions);
-  EXPECT_LT(s.estimate(mix64(1)), 15U);
+  for (std::uint64_t i = 0; i < 20000; ++i) s.add(identity(1000 + i), additions);
+  EXPECT_LT(s.estimate(identity(1)), 15U);
 }
 
 TEST(Sketch, TellsFrequentKeysFromRareOnes) {
@@ -29,11 +31,11 @@ TEST(Sketch, TellsFrequentKeysFromRareOnes) {
   std::atomic<std::uint64_t> additions{0};
   ASSERT_TRUE(s.create(4096));
   for (unsigned n = 0; n < 8; ++n) {
-    for (std::uint64_t i = 0; i < 200; ++i) s.add(mix64(i), additions);
+    for (std::uint64_t i = 0; i < 200; ++i) s.add(identity(i), additions);
   }
-  for (std::uint64_t i = 1000; i < 3000; ++i) s.add(mix64(i), additions);
+  for (std::uint64_t i = 1000; i < 3000; ++i) s.add(identity(i), additions);
   unsigned wrong = 0;
-  for (std::uint64_t i = 0; i < 200; ++i) wrong += s.estimate(mix64(i)) > s.estimate(mix64(i + 1000)) ? 0U : 1U;
+  for (std::uint64_t i = 0; i < 200; ++i) wrong += s.estimate(identity(i)) > s.estimate(identity(i + 1000)) ? 0U : 1U;
   EXPECT_LE(wrong, 4U);
 }
 
@@ -124,6 +126,26 @@ TEST(Eviction, KeepsWhatIsUsedBetweenTheHandsRounds) {
   EXPECT_VALID(*t.table);
 }
 
+TEST(Eviction, WhatACacheThatFillsUpSeesDoesNotChooseTheWindow) {
+  Options options = small_options(4 << 20);
+  options.capacity_objects = 3000;
+  Typed<std::uint64_t> t(options);
+  const double before = t.table->stats().small_queue_share;
+  // Each key is asked for again at once and never more: the longer the small queue of a cache of four, the more it hits.
+  const auto ask = [&t](int key) {
+    const std::string name = std::to_string(key);
+    if (t.find(name)) return;
+    t.table->count_miss(t.hash(name));
+    t.fill(t.ticket(name), name, 1);
+  };
+  for (int i = 2; i < 2900; ++i) {
+    ask(i);
+    ask(i - 2);
+  }
+  EXPECT_EQ(t.table->stats().evictions, 0U);
+  EXPECT_EQ(t.table->stats().small_queue_share, before);
+}
+
 TEST(Eviction, ExpiredEntriesGoFirst) {
   Typed<std::uint64_t> t(small_options(128 << 10));
   EntryMeta brief;
@@ -134,7 +156,7 @@ TEST(Eviction, ExpiredEntriesGoFirst) {
   fake_now_ms += 10;
   for (int i = 0; i < 400; ++i) ASSERT_EQ(t.put("n" + std::to_string(i), 1), PutStatus::stored);
   EXPECT_GT(t.table->stats().expirations, 100U);
-  EXPECT_LE(t.table->stats().evictions - evicted, 20U);
+  EXPECT_LE(t.table->stats().evictions - evicted, 8U);
   EXPECT_VALID(*t.table);
 }
 

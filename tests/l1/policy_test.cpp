@@ -6,12 +6,15 @@
 #include "shadow.hpp"
 #include "sketch.hpp"
 
+#include <tiercache/base/hash.hpp>
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <thread>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -19,11 +22,7 @@ namespace tiercache::l1::test {
 namespace {
 
 /// Spreads small numbers as the table's hash does keys.
-std::uint64_t spread(std::uint64_t key) {
-  key = (key + 1) * 0x9e3779b97f4a7c15ULL;
-  key = (key ^ (key >> 32)) * 0xd1342543de82ef95ULL;
-  return key ^ (key >> 29);
-}
+std::uint32_t spread(std::uint64_t key) { return static_cast<std::uint32_t>(mix64(key + 1) >> 32); }
 
 TEST(Ghost, TellsHowLongAgoAKeyCame) {
   Ghost ghost;
@@ -77,7 +76,7 @@ TEST(Ghost, ManyThreadsAtATimeOnlyLoseKeys) {
   for (unsigned t = 0; t < 3; ++t) {
     threads.emplace_back([&ghost, &tick, &found, &wrong, t] {
       for (std::uint32_t n = 0; n < rounds; ++n) {
-        const std::uint64_t hash = spread(t * 100 + n % 100);
+        const std::uint32_t hash = spread(t * 100 + n % 100);
         const std::uint32_t now = tick.fetch_add(1, std::memory_order_relaxed);
         ghost.record(hash, now, now);
         // No other thread records this key, and all that happens here is less than one round of the coarse ticks.
@@ -132,10 +131,10 @@ struct Stream {
 
   explicit Stream(std::uint64_t entries) {
     EXPECT_TRUE(sketch.create(entries));
-    EXPECT_TRUE(shadows.create(entries));
+    EXPECT_TRUE(shadows.create(entries, std::uint64_t{1} << 30));
   }
   void ask(std::uint64_t key) {
-    const std::uint64_t hash = spread(key);
+    const std::uint32_t hash = spread(key);
     sketch.add(hash, additions);
     if (shadows.wants(hash)) shadows.offer(hash);
     shadows.drain(sketch);
@@ -185,7 +184,6 @@ TEST(Shadow, KeepsWhatIsUsedThroughAScan) {
 
 TEST(Shadow, ShrinksByTheMissesAfterAResize) {
   Sketch sketch;
-  std::atomic<std::uint64_t> additions{0};
   ASSERT_TRUE(sketch.create(1000));
   Shadow shadow;
   ASSERT_TRUE(shadow.create(100, .1));
@@ -199,14 +197,24 @@ TEST(Shadow, ShrinksByTheMissesAfterAResize) {
   EXPECT_EQ(shadow.size(), 100U);
 }
 
-TEST(Shadows, SampleOneKeyInEightToSixtyFour) {
-  for (const auto& [entries, rate] : {std::pair{100U, 8U}, {1000U, 8U}, {5000U, 32U}, {1000000U, 64U}}) {
+TEST(Shadows, SampleOneKeyInTwoToSixtyFour) {
+  for (const auto& [entries, rate, bytes] :
+       {std::tuple{100U, 2U, 36U}, {1000U, 2U, 36U}, {5000U, 7U, 11U}, {1000000U, 64U, 2U}}) {
     Shadows shadows;
-    ASSERT_TRUE(shadows.create(entries));
+    ASSERT_TRUE(shadows.create(entries, std::uint64_t{1} << 30));
     unsigned wanted = 0;
     for (std::uint64_t key = 0; key < 20000; ++key) wanted += shadows.wants(spread(key)) ? 1U : 0U;
     EXPECT_NEAR(wanted, 20000.0 / rate, 200) << entries;
-    EXPECT_LE(shadows.table_bytes(), std::uint64_t{entries} * (entries < 10000 ? 20 : 3) + 4096);
+    EXPECT_LE(shadows.table_bytes(), std::uint64_t{entries} * bytes + 4096);
+  }
+}
+
+TEST(Shadows, TakeNoMoreMemoryThanTheyMay) {
+  for (const std::uint64_t bytes : {10'000U, 20'000U, 80'000U}) {
+    Shadows shadows;
+    ASSERT_TRUE(shadows.create(2000, bytes));
+    EXPECT_LE(shadows.table_bytes(), bytes + 1024);
+    EXPECT_GE(shadows.table_bytes(), bytes / 3);
   }
 }
 
