@@ -143,6 +143,10 @@ class TcpProxy {
   [[nodiscard]] std::uint64_t taken(Direction d) const {
     return locked([&] { return taken_[d]; });
   }
+  /// Pieces and connections that a fault of any kind has met: dropped, held back, changed, closed, refused or never answered.
+  [[nodiscard]] std::uint64_t met() const {
+    return locked([this] { return met_; });
+  }
 
  private:
   using Time = std::chrono::steady_clock::time_point;
@@ -220,7 +224,7 @@ class TcpProxy {
       const std::uint64_t cuts = now.cuts;
       now = locked([this] { return wanted_; });
       if (now.cuts != cuts || now.ending) {
-        for (Link& l : links_) close_link(l, true);
+        for (Link& l : links_) close_link(l, true), count_met();
         links_.clear();
       }
       {
@@ -290,6 +294,7 @@ class TcpProxy {
     l.client = client;
     const int on = 1;
     setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (mode != Accept::forward) count_met();
     if (mode == Accept::refuse) return close_link(l, true);
     if (mode == Accept::forward) {
       l.server = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -304,6 +309,11 @@ class TcpProxy {
     const std::lock_guard lock(mutex_);
     ++accepted_;
     open_ = links_.size();
+  }
+
+  void count_met() {
+    const std::lock_guard lock(mutex_);
+    ++met_;
   }
 
   static bool bytes_hold(const char* bytes, ssize_t n, std::string_view what) {
@@ -340,14 +350,15 @@ class TcpProxy {
     Time due = std::chrono::steady_clock::now();
     switch (fault.kind) {
       case LinkFault::Kind::pass:
-      case LinkFault::Kind::stall:
-      case LinkFault::Kind::dribble: break;
-      case LinkFault::Kind::blackhole: return;
+      case LinkFault::Kind::stall: break;
+      case LinkFault::Kind::dribble: count_met(); break;
+      case LinkFault::Kind::blackhole: return count_met();
       case LinkFault::Kind::delay:
-        if (bytes.find(fault.text) != std::string::npos) due += fault.time;
+        if (bytes.find(fault.text) != std::string::npos) due += fault.time, count_met();
         break;
       case LinkFault::Kind::truncate:
         if (f.count < fault.bytes) break;
+        count_met();
         bytes.resize(first < fault.bytes ? fault.bytes - first : 0);
         f.ended = true;
         if (bytes.empty() && f.pending.empty()) l.dead = true;
@@ -362,7 +373,7 @@ class TcpProxy {
         break;
       case LinkFault::Kind::flip_in:
         if (const std::size_t at = bytes.find(fault.text); at != std::string::npos && at + fault.bytes < bytes.size())
-          bytes[at + fault.bytes] ^= 1;
+          bytes[at + fault.bytes] ^= 1, count_met();
         break;
     }
     if (!bytes.empty()) f.pending.push_back({due, std::move(bytes)});
@@ -405,6 +416,7 @@ class TcpProxy {
   std::size_t open_ = 0;
   std::size_t accepted_ = 0;
   std::array<std::uint64_t, 2> taken_{};
+  std::uint64_t met_ = 0;
   std::thread thread_;
 };
 

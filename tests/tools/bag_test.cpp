@@ -58,6 +58,24 @@ TEST(BagTest, WhatMayNotBeDrawnNowComesLater) {
   EXPECT_TRUE(Bag(FaultSet::of(FaultKind::delay), Lane::redis).empty());
 }
 
+TEST(BagTest, WhatCameToNothingComesAgainBeforeTheOthersHaveAllComeButOnlyOnce) {
+  Bag bag(FaultSet::of(FaultKind::delay, FaultKind::dribble, FaultKind::flip), Lane::instance);
+  demo::Random random(1);
+  std::map<FaultKind, int> drawn;
+  const auto draw = [&] {
+    const FaultKind kind = *bag.draw(random, any);
+    ++drawn[kind];
+    if (kind == FaultKind::flip) bag.put_back(kind);
+  };
+  for (int i = 0; i < 4; ++i) draw();
+  EXPECT_EQ(drawn[FaultKind::flip], 2);
+  EXPECT_EQ(drawn[FaultKind::delay], 1);
+  EXPECT_EQ(drawn[FaultKind::dribble], 1);
+  for (int i = 0; i < 4; ++i) draw();
+  EXPECT_EQ(drawn[FaultKind::flip], 4);
+  EXPECT_EQ(drawn[FaultKind::delay], 2);
+}
+
 TEST(ChaosAblation, EveryNameFindsItsOwnAndNoOtherTextFindsOne) {
   std::set<std::uint64_t> remedies;
   for (const Ablation& a : ablations) {

@@ -40,6 +40,7 @@ TEST(BoardTest, TheFirstViolationsAreKeptAndAllAreCounted) {
     report_violation(*board, board->rows()[3], {.version = i, .began = 7}, Verdict::beyond, 9, 1, 2, 1);
   }
   EXPECT_EQ(board->header().violations.load(), violations_kept + 5);
+  EXPECT_EQ(board->header().violations_by[static_cast<std::size_t>(Verdict::beyond)].load(), violations_kept + 5);
   const Violation& first = board->header().kept[0];
   EXPECT_TRUE(first.complete.load());
   EXPECT_EQ(first.key, 3U);

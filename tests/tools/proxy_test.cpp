@@ -129,6 +129,32 @@ TEST(Proxy, NewConnectionsGoWhereItWasRepointed) {
   EXPECT_EQ(old_there.hear(3), "old");
 }
 
+// By this a chaos run knows that its fault has met somebody.
+TEST(Proxy, CountsWhatAFaultHasMetAndNothingElse) {
+  const Server server;
+  TcpProxy proxy(server.port);
+  const Socket here(dial(proxy.port()));
+  const Socket there(server.take());
+  proxy.set(TcpProxy::to_server, LinkFault::delay(std::chrono::milliseconds(1), "slow"));
+  here.say("fast");
+  EXPECT_EQ(there.hear(4), "fast");
+  there.say("back");
+  EXPECT_EQ(here.hear(4), "back");
+  EXPECT_EQ(proxy.met(), 0U);
+  here.say("slow");
+  EXPECT_EQ(there.hear(4), "slow");
+  EXPECT_EQ(proxy.met(), 1U);
+  proxy.set(TcpProxy::to_server, LinkFault::flip_in("TCE", 3));
+  here.say("TCEa");
+  EXPECT_EQ(there.hear(4), "TCE`");
+  EXPECT_EQ(proxy.met(), 2U);
+  proxy.cut();
+  EXPECT_EQ(proxy.met(), 3U);
+  proxy.accept(TcpProxy::Accept::refuse);
+  EXPECT_EQ(Socket(dial(proxy.port())).hear(1), "");
+  EXPECT_EQ(proxy.met(), 4U);
+}
+
 // Bytes that were dropped do not come again, so nothing may follow them.
 TEST(Proxy, RestoreEndsTheLinksThatLostBytes) {
   const Server server;

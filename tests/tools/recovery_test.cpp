@@ -46,6 +46,24 @@ TEST(RecoveryTest, TheLastOfSeveralFaultsCounts) {
   EXPECT_EQ(r.times(FaultKind::redis_stop), Times{30});
 }
 
+// A link that comes back finds out only then what it missed: what was valid at the heal may not be a moment later.
+TEST(RecoveryTest, ValidityMustLast) {
+  Recovery r(1, 50);
+  r.fault_began(0);
+  r.fault_ended(0, FaultKind::bus_link_cut, 100);
+  r.observe(0, 40, 149);
+  EXPECT_TRUE(r.pending(0));
+  EXPECT_EQ(r.longest_pending(149), 0);
+  r.observe(0, 0, 150);
+  EXPECT_EQ(r.longest_pending(160), 60);
+  r.observe(0, 170, 171);
+  r.observe(0, 170, 219);
+  EXPECT_EQ(r.longest_pending(219), 70);
+  EXPECT_TRUE(r.pending(0));
+  r.observe(0, 170, 220);
+  EXPECT_EQ(r.times(FaultKind::bus_link_cut), Times{70});
+}
+
 TEST(RecoveryTest, TheNextFaultInterrupts) {
   Recovery r(1);
   r.fault_began(0);

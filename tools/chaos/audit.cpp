@@ -3,8 +3,6 @@
 
 #include "clock.hpp"
 
-#include <tiercache/base/lab.hpp>
-
 #include <algorithm>
 #include <chrono>
 #include <string_view>
@@ -26,9 +24,7 @@ Config instance_config(const Settings& s, std::uint16_t port) {
   config.l2.backoff_max = std::max(config.l2.backoff_min, budget / 2);
   config.default_deadline = budget;
   config.bus.staleness_budget = budget;
-  // A replay makes good what a missing generation, or one read too early, would show.
-  for (const lab::Remedy r : {lab::Remedy::generation, lab::Remedy::read_order})
-    if ((s.ablated >> static_cast<unsigned>(r) & 1U) != 0) config.bus.log_entries = 0;
+  if (!s.log) config.bus.log_entries = 0;
   config.distrust_other_epochs = true;  // Redis comes back from old snapshots, and replicas that lag are promoted
   config.log_level = s.verbose ? LogLevel::info : LogLevel::off;
   return config;
@@ -46,6 +42,7 @@ Audit audit_rows(const Board& board, Cache<Cell> cells, const std::vector<std::s
       const std::size_t key = first + i;
       ++audit.keys;
       if (!handles[i] && handles[i].error() != nullptr) ++audit.errors;
+      if (handles[i]) ++audit.present;
       if (handles[i] && (!is_of(*handles[i], key, true) || handles[i]->version != board.rows()[key].committed())) ++audit.wrong;
     }
   }

@@ -16,9 +16,10 @@ namespace tiercache::chaos {
 [[nodiscard]] Config instance_config(const Settings& settings, std::uint16_t port);
 
 struct Audit {
-  std::uint64_t keys = 0;    ///< looked at
-  std::uint64_t wrong = 0;   ///< copies that are not the committed row
-  std::uint64_t errors = 0;  ///< keys that could not be looked at
+  std::uint64_t keys = 0;     ///< looked at
+  std::uint64_t present = 0;  ///< of them: there was a copy
+  std::uint64_t wrong = 0;    ///< copies that are not the committed row
+  std::uint64_t errors = 0;   ///< keys that could not be looked at
 };
 
 /// After the quiet: compares every copy that `cells` answers with its row. An absent copy is right.

@@ -4,6 +4,7 @@
 #include "kinds.hpp"
 #include "random.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <optional>
 #include <utility>
@@ -24,7 +25,10 @@ class Bag {
   /// One of those left for which `may(kind)`; none: nothing that is left may be drawn now.
   template <class May>
   [[nodiscard]] std::optional<FaultKind> draw(demo::Random& random, May&& may) {
-    if (left_.empty()) left_ = kinds_;
+    if (left_.empty()) {
+      left_ = kinds_;
+      repeated_.clear();
+    }
     std::vector<std::size_t> candidates;
     for (std::size_t i = 0; i < left_.size(); ++i) {
       if (may(left_[i])) candidates.push_back(i);
@@ -36,10 +40,17 @@ class Bag {
     left_.pop_back();
     return kind;
   }
+  /// The one drawn came to nothing: it is put back, once before the others have all come.
+  void put_back(FaultKind kind) {
+    if (std::find(repeated_.begin(), repeated_.end(), kind) != repeated_.end()) return;
+    repeated_.push_back(kind);
+    left_.push_back(kind);
+  }
 
  private:
   std::vector<FaultKind> kinds_;
   std::vector<FaultKind> left_;
+  std::vector<FaultKind> repeated_;
 };
 
 }  // namespace tiercache::chaos

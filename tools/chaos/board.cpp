@@ -54,6 +54,7 @@ void fail_run(const Board& board, std::string_view why) {
 void report_violation(const Board& board, const RowState& row, const Reading& reading, Verdict verdict, std::int64_t staleness,
                       unsigned instance, unsigned session, std::uint8_t source) {
   const std::uint64_t n = board.header().violations.fetch_add(1, std::memory_order_relaxed);
+  board.header().violations_by[static_cast<std::size_t>(verdict)].fetch_add(1, std::memory_order_relaxed);
   if (n >= violations_kept) return;
   Violation& v = board.header().kept[n];
   v.verdict = verdict;

@@ -21,7 +21,7 @@ using demo::Counter;
 using demo::Stage;
 
 inline constexpr unsigned instances_max = 16;
-inline constexpr std::size_t batch_max = 32;      ///< rows that one session commits and erases at once
+inline constexpr std::size_t batch_max = 32;      ///< rows that one session commits and writes at once
 inline constexpr std::uint32_t probe_count = 32;  ///< keys on which an instance with pauses provokes races
 
 /// What an instance is told; constant once the run begins.
@@ -32,11 +32,13 @@ struct Settings {
   std::uint32_t probes = 0;
   std::uint32_t pausing = 0;  ///< bits of the instances that pause between the protocol's steps on probes
   double zipf = 0.99;
-  std::uint32_t reads_a_write = 256;  ///< reads for each call that writes: every fourth writes batch_max rows
+  std::uint32_t writes_a_second = 1000;  ///< of all sessions together, where faults let them; reads take what time is left
   std::int64_t budget_ns = 0;
   std::uint64_t seed = 0;
   std::uint64_t l1_bytes = 0;
   std::uint64_t ablated = 0;  ///< bits of lab::Remedy
+  bool log = true;            ///< instances replay what they missed
+  double outage_min = 0;      ///< how long faults of an instance last at least, in budgets
   bool verbose = false;
   std::uint16_t ports[instances_max] = {};  ///< where each instance finds Redis
   char resource[64] = {};
@@ -50,6 +52,7 @@ struct alignas(64) SessionSlot {
   Counter within, excused, steps_back;
   Counter staleness_max_ns;
   Counter writes, superseded, write_failures, repeated;  ///< writes: acknowledged ones
+  Counter by_put_many, by_erase_many;                    ///< of the writes
   /// 1 + each key that is being written, 0: none. Who finds one after a kill finishes the write, as a service would from a
   /// journal.
   std::atomic<std::uint32_t> writing[batch_max] = {};
@@ -65,6 +68,13 @@ struct alignas(64) InstanceBlock {
   std::atomic<std::uint64_t> wrong_copies{0};
   std::atomic<std::uint64_t> check_errors{0};
   std::atomic<std::uint64_t> checked{0};
+  std::atomic<std::uint64_t> present{0};  ///< of the checked: there was a copy to compare
+  // What shows that a fault has met the instance; see field_evidence.cpp.
+  std::atomic<int> pid{0};
+  std::atomic<bool> subscribed{false};
+  std::atomic<std::uint64_t> bus_messages{0};
+  std::atomic<std::uint64_t> loads_met{0};     ///< loads that were slow, threw or hung, as they had been told to
+  std::atomic<std::uint64_t> grouped_puts{0};  ///< puts of several callers that went as one, of this incarnation
 };
 
 /// One wrong read, as it is reported.
@@ -90,6 +100,7 @@ struct Header {
   std::atomic<std::uint32_t> losses{0};
   alignas(64) std::atomic<std::uint32_t> chunks_used{0};
   std::atomic<std::uint64_t> violations{0};
+  std::atomic<std::uint64_t> violations_by[verdict_count] = {};
   Violation kept[violations_kept];
   std::uint64_t bytes = 0, instances_at = 0, sessions_at = 0, rows_at = 0, chunks_at = 0;
 };

@@ -12,7 +12,7 @@ Campaign::Campaign(Field& field, const Board& board, FaultSet kinds)
     : field_(field),
       board_(board),
       random_(board.settings().seed + 77),
-      recovery_(board.settings().instances),
+      recovery_(board.settings().instances, board.settings().budget_ns / 10 * 7),  // a reconnect's longest wait, two heartbeats
       lanes_{LaneState{Bag(kinds, Lane::redis), {}, 0}, LaneState{Bag(kinds, Lane::instance), {}, 0},
              LaneState{Bag(kinds, Lane::instance), {}, 0}} {}
 
@@ -70,6 +70,8 @@ void Campaign::over(LaneState& lane, std::int64_t now) {
   const Fault fault = *lane.fault;
   lane.fault.reset();
   if (!fault.void_) ++counts_[static_cast<std::size_t>(fault.kind)];
+  if (!fault.void_ && fault.verified) ++verified_[static_cast<std::size_t>(fault.kind)];
+  else lane.bag.put_back(fault.kind);
   for_met(fault, [&](unsigned i) { recovery_.fault_ended(i, fault.kind, now); });
   for (Entry& e : log_) {
     if (e.ended == 0 && e.kind == fault.kind && e.target == fault.target) e.ended = now;

@@ -34,6 +34,8 @@ class Campaign {
   [[nodiscard]] bool quiet() const noexcept;
 
   [[nodiscard]] const std::array<std::uint64_t, fault_count>& counts() const noexcept { return counts_; }
+  /// Of the counts: those whose effect was seen.
+  [[nodiscard]] const std::array<std::uint64_t, fault_count>& verified() const noexcept { return verified_; }
   [[nodiscard]] std::uint64_t total() const noexcept;
   [[nodiscard]] const Recovery& recovery() const noexcept { return recovery_; }
   [[nodiscard]] std::int64_t longest_recovery() const noexcept { return longest_; }
@@ -63,6 +65,7 @@ class Campaign {
   Recovery recovery_;
   std::array<LaneState, 3> lanes_;  // Redis's, and two of instances'
   std::array<std::uint64_t, fault_count> counts_{};
+  std::array<std::uint64_t, fault_count> verified_{};
   std::vector<Entry> log_;
   std::int64_t longest_ = 0;
   std::int64_t losses_from_ = 0;  // when Redis was whole again; the instances may not know yet

@@ -30,6 +30,11 @@ struct ChaosReport {
     std::vector<std::string> history;  ///< what had been acknowledged, and the faults of that time
   };
 
+  std::string command;   ///< that repeats the run
+  std::string revision;  ///< of the sources, if the command said it
+  std::string machine;   ///< processors, memory, kernel
+  std::string redis;     ///< version
+  std::string date;      ///< UTC, when the run ended
   double seconds = 0;
   unsigned instances = 0, threads = 0;
   std::uint32_t keys = 0;
@@ -39,21 +44,30 @@ struct ChaosReport {
   std::uint64_t reads = 0, by_l1 = 0, by_l2 = 0, by_loader = 0, unanswered = 0;
   std::uint64_t within = 0, excused = 0, steps_back = 0;
   double max_staleness_ms = 0;
+  std::uint64_t by_put_many = 0, by_erase_many = 0, grouped_puts = 0;  ///< of the writes
   std::uint64_t writes = 0, superseded = 0, write_failures = 0, repeated = 0;
   std::uint64_t violations = 0;
+  std::array<std::uint64_t, verdict_count> violations_by{};
   std::vector<Wrong> wrong;  ///< the first of them
-  std::uint64_t audited = 0, audit_wrong = 0, audit_errors = 0;
+  std::uint64_t audited = 0, audit_present = 0, audit_wrong = 0, audit_errors = 0;
   std::array<std::uint64_t, fault_count> fault_counts{};
+  std::array<std::uint64_t, fault_count> fault_verified{};  ///< of them: the effect was seen
   std::array<Times, fault_count> recovery_of{};
   Times recovery;
+  double recovery_bar_ms = 0;  ///< the p99 may take that long: two heartbeats and a reconnect
   std::uint64_t recovery_interrupted = 0;
   double longest_recovery_ms = 0;  ///< of any, also those that were interrupted
 
   [[nodiscard]] std::uint64_t fault_total() const noexcept;
+  [[nodiscard]] std::uint64_t verified_total() const noexcept;
   /// Why the run failed, a sentence each; empty: it passed.
   [[nodiscard]] std::vector<std::string> findings() const;
+  /// How many violations of each sort.
+  [[nodiscard]] std::string violations_text() const;
   [[nodiscard]] std::string table() const;
   [[nodiscard]] std::string json() const;
+  /// For a reader who knows nothing of the run (docs/chaos_report.md).
+  [[nodiscard]] std::string markdown() const;
 };
 
 /// Of times in nanoseconds.

@@ -2,9 +2,9 @@
 #include "field.hpp"
 
 #include "clock.hpp"
+#include "evidence.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <stdexcept>
 #include <string_view>
 
@@ -22,15 +22,6 @@ testing::RedisServerOptions server_options() {
   testing::RedisServerOptions options;
   options.args = {"--enable-debug-command", "local", "--repl-diskless-sync-delay", "0", "--appendonly", "no"};
   return options;
-}
-
-/// The number behind "name:" in an answer to INFO; 0: none.
-std::uint64_t info_number(const std::string& text, const std::string& name) {
-  const std::size_t at = text.find("\n" + name + ":");
-  if (at == std::string::npos) return 0;
-  std::uint64_t n = 0;
-  std::from_chars(text.data() + at + name.size() + 2, text.data() + text.size(), n);
-  return n;
 }
 
 }  // namespace
@@ -75,6 +66,7 @@ void Field::losses_noticed() {
 void Field::begin(Fault& fault, std::int64_t now) {
   fault.began = now;
   fault.ends = now;
+  fault.mark = evidence(fault);
   if (info(fault.kind).lane == Lane::redis) begin_redis(fault, now);
   else begin_instance(fault, now);
 }
@@ -92,6 +84,7 @@ void Field::begin_redis(Fault& fault, std::int64_t now) {
       return;
     case FaultKind::redis_stop:
       master().pause();
+      fault.verified = stands_still(master().pid());
       fault.ends = now + some(0.2, 3);
       return;
     case FaultKind::debug_sleep: {
@@ -102,7 +95,7 @@ void Field::begin_redis(Fault& fault, std::int64_t now) {
     }
     case FaultKind::flush_all:
       lose();
-      master().command({"FLUSHALL"});
+      fault.verified = master().command({"FLUSHALL"}) == "OK";
       return;
     case FaultKind::out_of_memory:
       master().command({"CONFIG", "SET", "maxmemory", "1"});
@@ -118,8 +111,11 @@ void Field::begin_redis(Fault& fault, std::int64_t now) {
       follow_master();
       fault.ends = now + promotion_max_ns;
       return;
-    case FaultKind::script_flush: master().command({"SCRIPT", "FLUSH"}); return;
-    case FaultKind::foreign_value: return copy_foreign_values();
+    case FaultKind::script_flush:
+      master().command({"SCRIPT", "FLUSH"});
+      fault.ends = now + some(0.1, 0.3);
+      return;
+    case FaultKind::foreign_value: fault.verified = copy_foreign_values() != 0; return;
     default: return;
   }
 }
@@ -132,13 +128,21 @@ void Field::begin_instance(Fault& fault, std::int64_t now) {
     case FaultKind::instance_kill:
       // As a host that dies: nothing that it had sent and nobody had read is delivered any more.
       children_.kill9(fault.target);
+      fault.verified = is_gone(block(fault).pid.load());
       link.cut();
       block(fault).coherent_since.store(0);
       from = 0.01, to = 1;
       break;
-    case FaultKind::instance_stop: children_.pause(fault.target); break;
-    case FaultKind::client_kill_data: master().command({"CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"}); return;
-    case FaultKind::client_kill_pubsub: master().command({"CLIENT", "KILL", "TYPE", "pubsub"}); return;
+    case FaultKind::instance_stop:
+      children_.pause(fault.target);
+      fault.verified = stands_still(block(fault).pid.load());
+      break;
+    case FaultKind::client_kill_data:
+      fault.verified = above_zero(master().command({"CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"}));
+      return;
+    case FaultKind::client_kill_pubsub:
+      fault.verified = above_zero(master().command({"CLIENT", "KILL", "TYPE", "pubsub"}));
+      return;
     case FaultKind::output_buffer:
       overflows_before_ = overflows();
       master().command({"CONFIG", "SET", "client-output-buffer-limit", "pubsub 262144 131072 1"});
@@ -191,10 +195,18 @@ void Field::begin_instance(Fault& fault, std::int64_t now) {
     case FaultKind::loader_hangs: block(fault).loader.store(LoaderMode::hangs); break;
     default: return;
   }
+  from = std::min(to, std::max(from, board_->settings().outage_min));
   fault.ends = now + some(from, to);
 }
 
 bool Field::turn(Fault& fault, std::int64_t now) {
+  look_during(fault, now);
+  if (!go_on(fault, now)) return false;
+  fault.verified = fault.verified || evidence(fault) != fault.mark;
+  return true;
+}
+
+bool Field::go_on(Fault& fault, std::int64_t now) {
   switch (fault.kind) {
     case FaultKind::redis_kill_snapshot: return turn_snapshot(fault, now);
     case FaultKind::replica_promoted:
@@ -212,7 +224,7 @@ void Field::end(Fault& fault) {
   switch (fault.kind) {
     case FaultKind::redis_kill_empty: return master().restart(RedisServer::Data::empty);
     case FaultKind::redis_stop: return master().resume();
-    case FaultKind::debug_sleep: return unanswered_.reset();
+    case FaultKind::debug_sleep: fault.verified = answered_ok(); return;
     case FaultKind::out_of_memory: master().command({"CONFIG", "SET", "maxmemory", "0"}); return;
     case FaultKind::eviction:
       master().command({"CONFIG", "SET", "maxmemory", "0"});
@@ -251,6 +263,7 @@ bool Field::turn_snapshot(Fault& fault, std::int64_t now) {
     return false;
   }
   master().restart(RedisServer::Data::rdb);
+  fault.verified = info_number(master().command({"INFO", "persistence"}), "rdb_last_load_keys_loaded") != 0;
   return true;
 }
 
@@ -264,6 +277,7 @@ bool Field::turn_output_buffer(Fault& fault, std::int64_t now) {
   }
   if (now < fault.ends) return false;
   fault.void_ = fault.phase == 0;
+  fault.verified = !fault.void_;
   proxy(fault).heal();
   master().command({"CONFIG", "SET", "client-output-buffer-limit", "pubsub 33554432 8388608 60"});
   return true;
@@ -284,13 +298,26 @@ void Field::evict() {
   master().command({"CONFIG", "SET", "maxmemory", std::to_string(used / 10 * 8)});
 }
 
-void Field::copy_foreign_values() {
+std::uint64_t Field::copy_foreign_values() {
   // Of keys that are erased, not put: a versioned key would lose its version with the bytes.
   const std::string prefix = std::string("chaos:") + board_->settings().resource + ":cell:k";
+  std::uint64_t copied = 0;
   for (int i = 0; i < 64; ++i) {
     const auto key = [&] { return prefix + std::to_string(random_.below(board_->settings().keys / 16) * 4 + random_.below(2)); };
-    master().command({"COPY", key(), key(), "REPLACE"});
+    copied += above_zero(master().command({"COPY", key(), key(), "REPLACE"})) ? 1 : 0;
   }
+  return copied;
+}
+
+/// Waits for the answer to what send_only() sent.
+bool Field::answered_ok() {
+  void* reply = nullptr;
+  const bool ok = unanswered_ && redisSetTimeout(unanswered_.get(), timeval{5, 0}) == REDIS_OK &&
+                  redisGetReply(unanswered_.get(), &reply) == REDIS_OK && reply != nullptr &&
+                  static_cast<const redisReply*>(reply)->type == REDIS_REPLY_STATUS;
+  if (reply != nullptr) freeReplyObject(reply);
+  unanswered_.reset();
+  return ok;
 }
 
 void Field::send_only(const std::vector<std::string>& argv) {

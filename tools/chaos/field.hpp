@@ -27,7 +27,10 @@ struct Fault {
   std::int64_t ends = 0;
   unsigned phase = 0;
   std::int64_t next_step = 0;
-  bool void_ = false;  ///< it could not be brought about and does not count
+  bool void_ = false;                          ///< it could not be brought about and does not count
+  bool verified = false;                       ///< it was seen to have met what it was to meet: see field_evidence.cpp
+  std::uint64_t mark = 0;                      ///< the evidence as it was before
+  std::uint64_t own_heard = 0, all_heard = 0;  ///< of a bus reader that is held
 };
 
 /// What the faults act on: two Redis servers of which one is the master, the other a spare that becomes its replica and its
@@ -41,6 +44,7 @@ class Field {
 
   [[nodiscard]] std::uint16_t port_of(unsigned instance) const { return proxies_[instance]->port(); }
   [[nodiscard]] std::uint16_t master_port() const { return master().port(); }
+  [[nodiscard]] std::string redis_version() const;
   [[nodiscard]] demo::Children& children() noexcept { return children_; }
 
   void begin(Fault& fault, std::int64_t now);
@@ -66,6 +70,11 @@ class Field {
   [[nodiscard]] std::int64_t some(double from, double to);
   [[nodiscard]] std::chrono::milliseconds some_ms(double from, double to);
 
+  /// A number that is another one when the fault has had its effect; 0: the fault's own steps verify it.
+  [[nodiscard]] std::uint64_t evidence(const Fault& fault) const;
+  void look_at_reader(Fault& fault, std::int64_t now) const;
+  void look_during(Fault& fault, std::int64_t now) const;
+  bool go_on(Fault& fault, std::int64_t now);
   void begin_redis(Fault& fault, std::int64_t now);
   void begin_instance(Fault& fault, std::int64_t now);
   void end(Fault& fault);
@@ -74,7 +83,8 @@ class Field {
   bool turn_output_buffer(Fault& fault, std::int64_t now);
   void lose();
   void evict();
-  void copy_foreign_values();
+  [[nodiscard]] std::uint64_t copy_foreign_values();
+  [[nodiscard]] bool answered_ok();
   void follow_master();
   [[nodiscard]] bool replica_is_level() const;
   void promote_spare();

@@ -4,12 +4,14 @@
 #include "audit.hpp"
 #include "board.hpp"
 #include "clock.hpp"
+#include "pace.hpp"
 #include "random.hpp"
 #include "session.hpp"
 
 #include <tiercache/base/lab.hpp>
 
 #include <sys/prctl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -34,15 +36,24 @@ bool names_probe(std::string_view key) noexcept {
   return at < key.size() && key[at] == 'p';
 }
 
+/// Whether this thread, where it meets L1 invalid between the loads of a hit, stands still until it is valid again.
+thread_local bool stops_while_invalid = false;
+
 /// Pauses between the protocol's steps, on probes only: each puts a write of the probe, or a whole fault, into a race's window.
-void set_pauses(std::int64_t budget_ns) {
-  lab::hook = [budget_ns](lab::Point point, std::string_view key) {
+void set_pauses(std::int64_t budget_ns, const InstanceBlock& block) {
+  lab::hook = [budget_ns, &block](lab::Point point, std::string_view key) {
     if (!names_probe(key)) return;
     switch (point) {
       case lab::Point::l2_reply_to_l1_commit:
       case lab::Point::fence_check_to_install:
       case lab::Point::publish_to_store: return sleep_ns(20 * ns_per_ms);
       case lab::Point::coherence_loads:
+        if (stops_while_invalid) {
+          for (const std::int64_t end = now_ns() + 3 * budget_ns; block.coherent_since.load() == 0 && now_ns() < end;)
+            sleep_ns(ns_per_ms);
+          return;
+        }
+        [[fallthrough]];
       case lab::Point::validity_to_probe: {
         // Rarely, but then as long as a link takes to break and to come back.
         thread_local Random random(static_cast<std::uint64_t>(now_ns()));
@@ -53,6 +64,8 @@ void set_pauses(std::int64_t budget_ns) {
     }
   };
 }
+
+bool pauses(const Settings& settings, unsigned index) noexcept { return ((settings.pausing >> index) & 1U) != 0; }
 
 class Instance {
  public:
@@ -74,6 +87,7 @@ class Instance {
     if (await(Stage::checking)) {
       const Audit audit = audit_rows(board_, shop_.cells, shop_.names);
       block_.checked.store(audit.keys);
+      block_.present.store(audit.present);
       block_.wrong_copies.store(audit.wrong);
       block_.check_errors.store(audit.errors);
       done_with(Stage::checking);
@@ -109,7 +123,7 @@ class Instance {
 
   void work(unsigned thread) {
     Session session(shop_, thread);
-    const std::uint32_t sessions = settings_.instances * settings_.threads;
+    Pace pace(static_cast<double>(settings_.writes_a_second) / (settings_.instances * settings_.threads), now_ns());
     const std::uint32_t mine = index_ * settings_.threads + thread;
     // The reads so far: no incarnation repeats the one before.
     Random random(settings_.seed + mine * 1000003ULL + board_.sessions(index_)[thread].reads.get());
@@ -117,11 +131,7 @@ class Instance {
     while (board_.running()) {
       for (unsigned i = 0; i < burst; ++i) session.read(zipf_(random));
       session.settle();
-      if (session.settled() && random.below(settings_.reads_a_write) < burst) {
-        const std::uint32_t key = zipf_(random);
-        if (random.below(4) == 0) session.write_many(some_erased(random));
-        else session.write(write_kind_of(key) == WriteKind::plain ? owned_key(key, mine, sessions) : key);
-      }
+      if (session.settled() && pace.due(now_ns())) pace.wrote(write_some(session, mine, random));
       if (random.below(64) == 0) {
         std::array<std::uint32_t, 16> keys;
         std::generate(keys.begin(), keys.end(), [&] { return zipf_(random); });
@@ -131,22 +141,56 @@ class Instance {
     finish(session);
   }
 
-  /// Neighbours, from anywhere: hot keys are not to be gone all the time.
+  /// Six calls of ten write one row, of a key that is read often, one erases and three put many. -> rows.
+  std::size_t write_some(Session& session, std::uint32_t mine, Random& random) const {
+    const std::uint32_t sessions = settings_.instances * settings_.threads;
+    const std::uint64_t dice = random.below(10);
+    if (dice < 6) {
+      const std::uint32_t key = zipf_(random);
+      session.write(write_kind_of(key) == WriteKind::plain ? owned_key(key, mine, sessions) : key);
+      return 1;
+    }
+    const std::vector<std::uint32_t> keys = dice < 7 ? some_erased(random) : some_put(mine, sessions, random);
+    session.write_many(keys);
+    return keys.size();
+  }
+
+  /// Neighbours, from where keys are read now and then: were hot keys gone all the time, L1 would have nothing to answer.
   std::vector<std::uint32_t> some_erased(Random& random) const {
     std::vector<std::uint32_t> keys;
-    auto key = static_cast<std::uint32_t>(random.below(settings_.keys));
+    auto key = settings_.keys / 4 + static_cast<std::uint32_t>(random.below(settings_.keys / 4 * 3));
     for (; keys.size() < batch_max && keys.size() < settings_.keys / 4; key = (key + 1) % settings_.keys) {
       if (write_kind_of(key) == WriteKind::erase) keys.push_back(key);
     }
     return keys;
   }
+  /// Likewise, of those that the session owns: each has one writer, so a put needs no version.
+  std::vector<std::uint32_t> some_put(std::uint32_t mine, std::uint32_t sessions, Random& random) const {
+    std::vector<std::uint32_t> keys;
+    const std::uint32_t owned = settings_.keys / (4 * sessions);
+    const auto first = owned / 4 + static_cast<std::uint32_t>(random.below(owned - owned / 4));
+    for (std::uint32_t i = 0; i < std::min<std::uint32_t>(batch_max, owned); ++i)
+      keys.push_back(owned_key((first + i) % owned * 4 * sessions, mine, sessions));
+    return keys;
+  }
 
+  /// Every second reader leaves its probes alone for a while when L1 has become invalid, so that what it held then is still there
+  /// and has grown old; then it begins to read, and is stopped in the midst of that until L1 is valid again.
   void read_probes(unsigned reader) {
     Session session(shop_, settings_.threads + reader);
+    Random random(settings_.seed + 900 + index_ * Board::probe_readers + reader);
+    stops_while_invalid = reader % 2 == 1 && pauses(settings_, index_);
     while (board_.running()) {
-      for (std::uint32_t p = reader; p < settings_.probes; p += Board::probe_readers) session.read(settings_.keys + p);
+      for (std::uint32_t p = reader; p < settings_.probes; p += Board::probe_readers) {
+        if (stops_while_invalid) lull(random);
+        session.read(settings_.keys + p);
+      }
       sleep_ns(4 * ns_per_ms);
     }
+  }
+  void lull(Random& random) const {
+    const auto length = static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(settings_.budget_ns)));
+    for (const std::int64_t end = now_ns() + length; !store_.health().l1_coherent && now_ns() < end;) sleep_ns(ns_per_ms);
   }
 
   /// Bursts of three writes with gaps about as long as the pauses; then nothing for longer than the budget, so that what a broken
@@ -183,16 +227,27 @@ class Instance {
 
   /// Carries the parent's faults to the library's switches and the library's state to the parent.
   void run_control(const std::stop_token& stop) {
-    while (!stop.stop_requested()) {
-      lab::bus_reader_stopped.store(block_.stop_reader.load(std::memory_order_relaxed));
-      lab::bus_link_cut.store(block_.cut_link.load(std::memory_order_relaxed));
-      const std::int64_t now = now_ns();
-      const Health health = store_.health();
-      if (!health.l1_coherent || !health.l2_available) block_.coherent_since.store(0);
-      else if (block_.coherent_since.load() == 0) block_.coherent_since.store(now);
-      block_.seen.store(now);
+    for (unsigned turn = 0;; ++turn) {
+      if (turn % 8 == 0) show_stats();
+      if (stop.stop_requested()) return;
+      carry();
       sleep_ns(2 * ns_per_ms);
     }
+  }
+  void show_stats() const {
+    const StoreSnapshot s = store_.stats();
+    block_.subscribed.store(s.bus.subscribed);
+    block_.bus_messages.store(s.bus.messages);
+    block_.grouped_puts.store(s.l2.grouped_puts);
+  }
+  void carry() const {
+    lab::bus_reader_stopped.store(block_.stop_reader.load(std::memory_order_relaxed));
+    lab::bus_link_cut.store(block_.cut_link.load(std::memory_order_relaxed));
+    const std::int64_t now = now_ns();
+    const Health health = store_.health();
+    if (!health.l1_coherent || !health.l2_available) block_.coherent_since.store(0);
+    else if (block_.coherent_since.load() == 0) block_.coherent_since.store(now);
+    block_.seen.store(now);
   }
 
   const Board& board_;
@@ -213,8 +268,9 @@ int run_instance(int fd, unsigned index) {
   const Settings& settings = board->settings();
   InstanceBlock& block = board->instances()[index];
   block.coherent_since.store(0);
+  block.pid.store(getpid());
   lab::ablated_mask.store(settings.ablated);
-  if ((settings.pausing >> index) & 1U) set_pauses(settings.budget_ns);
+  if (pauses(settings, index)) set_pauses(settings.budget_ns, block);
   Result<Store> store = Store::open(instance_config(settings, settings.ports[index]));
   if (!store) {
     fail_run(*board, store.error().message);

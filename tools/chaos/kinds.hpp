@@ -67,7 +67,7 @@ inline constexpr std::array<FaultInfo, 32> faults{{
     {FaultKind::replica_promoted, "replica-promoted", Lane::redis, true, true, "master killed, its replica promoted by hand"},
     {FaultKind::master_isolated, "master-isolated", Lane::redis, true, true,
      "replication cut, replica promoted, half of the instances stay with the old master for a while"},
-    {FaultKind::script_flush, "script-flush", Lane::redis, false, true, "SCRIPT FLUSH"},
+    {FaultKind::script_flush, "script-flush", Lane::redis, true, true, "SCRIPT FLUSH"},
     {FaultKind::foreign_value, "foreign-values", Lane::redis, false, true, "COPY of one key's bytes to another key"},
     {FaultKind::instance_kill, "instance-kill", Lane::instance, true, false, "SIGKILL, started again"},
     {FaultKind::instance_stop, "instance-stop", Lane::instance, true, false, "SIGSTOP, SIGCONT"},

@@ -12,12 +12,20 @@
 
 namespace tiercache::chaos {
 
-/// A remedy that --ablate can switch off, and the faults under which a run without it is soon seen to lie. New remedies are added
-/// here; own_echo and durations are missing, because without them values are only fetched more often.
+/// Whether the instances keep what they missed in Redis's log. A replay makes good what a missing generation, or one read too
+/// early, would show.
+enum class Log : bool { off, on };
+
+/// A remedy that --ablate can switch off, and the schedule under which a run without it is soon seen to lie: --control runs the
+/// same with the remedy in place. New remedies are added here; own_echo and durations are missing, because without them values
+/// are only fetched more often.
 struct Ablation {
   std::string_view name;
   std::uint64_t remedies;  ///< bits of lab::Remedy
   FaultSet faults;
+  Log log = Log::on;
+  double outage_min = 0;      ///< how long faults of an instance last at least, in budgets
+  unsigned seconds_max = 20;  ///< for the self-test; some ten times what it usually takes
 };
 
 template <class... Remedies>
@@ -34,8 +42,12 @@ inline constexpr std::array ablations{
     Ablation{"fence", without(Remedy::fence), no_faults},
     Ablation{"fence-in-install", without(Remedy::fence_in_install), no_faults},
     Ablation{"heartbeat", without(Remedy::heartbeat), FaultSet::of(FaultKind::blackhole_bus, FaultKind::reader_stopped)},
-    Ablation{"generation", without(Remedy::generation), link_faults},
-    Ablation{"read-order", without(Remedy::read_order), link_faults},
+    Ablation{"generation", without(Remedy::generation), link_faults, Log::off},
+    // What must meet: a link that is away for longer than the budget; a write early in that time whose key nobody reads again
+    // (who finds L1 invalid fetches, and so mends the entry); a read that begins a budget after the write, takes the generation,
+    // and is held until the link is back. The readers that are stopped while L1 is invalid (read_probes) do the latter two.
+    Ablation{"read-order", without(Remedy::read_order), FaultSet::of(FaultKind::blackhole_bus, FaultKind::links_reset), Log::off,
+             1.3, 60},
     Ablation{"atomic-write", without(Remedy::atomic_write), no_faults},
     Ablation{"flight-detach", without(Remedy::flight_detach), no_faults},
     // A reply that reached another caller is most often of another key: the envelope's check, which stands behind this remedy,

@@ -5,6 +5,7 @@
 #include "field.hpp"
 
 #include "clock.hpp"
+#include "evidence.hpp"
 
 namespace tiercache::chaos {
 namespace {
@@ -76,6 +77,8 @@ bool Field::turn_promotion(Fault& fault, std::int64_t now) {
       return false;
     default:
       if (now < fault.ends) return false;
+      // Beside this connection the other half of the instances is to be seen there.
+      fault.verified = info_number(spare().command({"INFO", "clients"}), "connected_clients") > 1;
       spare().kill9();
       move_instances(1, 2);
       replication_->restore();

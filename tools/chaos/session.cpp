@@ -8,6 +8,7 @@
 #include <chrono>
 #include <stdexcept>
 #include <string_view>
+#include <utility>
 
 namespace tiercache::chaos {
 namespace {
@@ -65,9 +66,11 @@ Session::Session(Shop& shop, unsigned index)
 Loaded<Cell> Session::load(std::uint32_t key) {
   // The row first, then the latency: what the database said grows old on its way.
   const std::uint32_t version = rows_[key].committed();
-  const InstanceBlock& block = board_.instances()[shop_.instance];
+  InstanceBlock& block = board_.instances()[shop_.instance];
   sleep_ns(key >= board_.settings().keys ? probe_load_ns : database_ns);
-  switch (block.loader.load(std::memory_order_relaxed)) {
+  const LoaderMode mode = block.loader.load(std::memory_order_relaxed);
+  if (mode != LoaderMode::usual) block.loads_met.fetch_add(1, std::memory_order_relaxed);
+  switch (mode) {
     case LoaderMode::usual: break;
     case LoaderMode::slow: sleep_ns(slow_ns); break;
     case LoaderMode::throws: throw std::runtime_error("the loader throws, as it was told to");
@@ -154,13 +157,38 @@ std::optional<Errc> Session::tell() {
     case WriteKind::versioned:  // to repeat it is safe, and to erase would forget the version that later puts are held against
       return code_of(shop_.cells.put(name, make_cell(w.key, w.version), {.version = w.version}));
     case WriteKind::plain:
-      if (!tried_) return code_of(shop_.cells.put(name, make_cell(w.key, w.version)));
-      break;
+      if (tried_) break;  // a put without an answer may still be on its way: no other one may follow it, an erase may
+      return writing_.size() == 1 ? code_of(shop_.cells.put(name, make_cell(w.key, w.version))) : put_all();
   }
-  if (writing_.size() == 1) return code_of(shop_.cells.erase(name));
+  return writing_.size() == 1 ? code_of(shop_.cells.erase(name)) : erase_all();
+}
+
+std::optional<Errc> Session::erase_all() {
   std::vector<std::string_view> names;
   for (const Writing& one : writing_) names.push_back(shop_.names[one.key]);
-  return code_of(shop_.cells.erase_many(names));
+  const std::optional<Errc> failure = code_of(shop_.cells.erase_many(names));
+  if (!failure) slot_.by_erase_many.add(writing_.size());
+  return failure;
+}
+
+/// Each pair has its own answer: what was answered is acknowledged here, what was not stays.
+std::optional<Errc> Session::put_all() {
+  std::vector<std::pair<std::string_view, Cell>> pairs;
+  for (const Writing& one : writing_) pairs.emplace_back(shop_.names[one.key], make_cell(one.key, one.version));
+  const auto answers = shop_.cells.put_many(pairs);
+  std::vector<Writing> failed;
+  std::optional<Errc> failure;
+  for (std::size_t i = 0; i < answers.size(); ++i) {
+    if (answers[i]) {
+      acknowledge(writing_[i]);
+      slot_.by_put_many.add();
+    } else {
+      failure = answers[i].error().code;
+      failed.push_back(writing_[i]);
+    }
+  }
+  writing_ = std::move(failed);
+  return failure;
 }
 
 void Session::announce() {

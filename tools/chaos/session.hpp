@@ -38,7 +38,8 @@ class Session {
   /// REQUIRES: settled(); of a plain key, that the session owns it. The row is committed, then the cache is told. What was
   /// answered is then read again at once.
   void write(std::uint32_t key);
-  /// REQUIRES: settled(); at most batch_max keys that are erased, none twice.
+  /// REQUIRES: settled(); at most batch_max keys, none twice: all are erased, or all are plain keys that the session owns. The
+  /// rows are committed, then the cache is told by one erase_many() or put_many().
   void write_many(std::span<const std::uint32_t> keys);
   [[nodiscard]] bool settled() const noexcept { return writing_.empty(); }
   /// Tries again to finish the write; at most every few milliseconds.
@@ -54,6 +55,8 @@ class Session {
   void take(std::uint32_t key, const Handle<Cell>& cell, Reading reading, std::uint32_t losses);
   void announce();
   [[nodiscard]] std::optional<Errc> tell();
+  [[nodiscard]] std::optional<Errc> put_all();
+  [[nodiscard]] std::optional<Errc> erase_all();
   void acknowledge(const Writing& w);
   [[nodiscard]] std::uint32_t losses() const noexcept { return board_.header().losses.load(std::memory_order_seq_cst); }
 
@@ -64,7 +67,7 @@ class Session {
   const demo::AckLog acks_;
   const std::span<RowState> rows_;
   std::vector<std::uint32_t> seen_;  ///< the highest version of each key that this incarnation was given
-  std::vector<Writing> writing_;     // one of any kind, or several that are erased
+  std::vector<Writing> writing_;     // not yet acknowledged, all written the same way
   std::uint32_t losses_before_ = 0;  // before the commit
   bool tried_ = false;               // a put may have been sent, answered or not
   std::int64_t next_try_ = 0;

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 
@@ -34,6 +35,8 @@ enum class Verdict : std::uint8_t {
   phantom,       ///< a version that was never committed
   unread_write,  ///< older than a write that this instance had been answered
 };
+
+inline constexpr std::size_t verdict_count = 6;
 
 [[nodiscard]] constexpr bool is_violation(Verdict v) noexcept { return v >= Verdict::beyond; }
 
