@@ -92,6 +92,29 @@ TEST(WriteFlow, ClearVoidsEntriesFillsAndFlightsOfThisViewOnly) {
   EXPECT_TRUE(other->probe("a"));
 }
 
+// 4,096 bytes is what the log of announcements keeps of a message: 42 of head, and for each key 10 and its name.
+TEST(WriteFlow, EraseManyIsAnnouncedInMessagesThatTheLogKeeps) {
+  FakeStore store;
+  IntView view(store);
+  std::vector<std::string> names;
+  for (int i = 0; i < 300; ++i) names.push_back(std::string(static_cast<std::size_t>(i), 'k') + std::to_string(i));
+  std::size_t announced = 0;
+  std::size_t least = 4096;  // of what two messages in a row hold together
+  std::size_t last = 4096;
+  store.remote->before = [&](const RemoteRequest& q) {
+    if (q.op != RemoteOp::erase) return;
+    std::size_t bytes = 42;
+    for (const std::string& key : q.keys) bytes += 10 + key.size();
+    EXPECT_LE(bytes, 4096U);
+    least = std::min(least, last + bytes);
+    last = bytes;
+    announced += q.keys.size();
+  };
+  ASSERT_TRUE(view.view->erase(std::vector<std::string_view>(names.begin(), names.end()), {}).ok());
+  EXPECT_EQ(announced, names.size());
+  EXPECT_GE(least, 4096U) << "no more messages than needed";
+}
+
 TEST(WriteFlow, TooLargeIsRefusedBeforeAnythingIsSent) {
   FakeStore store(true, [](Config& c) { c.max_value_bytes = 100; });
   const auto view = store.view<std::string>("s");
