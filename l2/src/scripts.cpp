@@ -299,7 +299,7 @@ redis.call('PUBLISH', ARGV[1], m)
 if not opens then stood = redis.call('ZREM', KEYS[3], ARGV[5]) end
 local last = redis.call('ZRANGE', KEYS[3], -1, -1, 'WITHSCORES')
 if last[2] then redis.call('PEXPIREAT', KEYS[3], last[2]) end
-return stood
+return {n, e, stood}
 )lua";
 
 // Many puts as one: in the order given, each compared with what stands or with the one before it under the same key; of those

@@ -129,11 +129,15 @@ class Cache {
   /// `db_write` returns nothing, or as std::uint64_t the version that it wrote; it runs at most once, on this thread, and must
   /// end within gate_ttl. The deadline bounds what comes before it; what comes after may take l2.call_timeout more.
   ///
+  /// Answers the token of its end: a read with it meets no copy of before the write in any instance (with L2 disabled an empty
+  /// one).
+  ///
   /// Errors: update_failed: db_write threw (whether it committed only the database knows): the key was erased. outcome_unknown:
   /// db_write was done, the end was not answered: erase until one is ok; until the gate lapses nobody caches the key. internal:
-  /// want of memory, at any place. Any other: db_write was not called. With L2 disabled: the write, then an erase.
+  /// want of memory, at any place. unreplicated: all was done, but see l2.wait_replicas. Any other: db_write was not called. With
+  /// L2 disabled: the write, then an erase.
   template <class F>
-  Result<void> update(std::string_view key, F&& db_write, const WriteOptions& options = {}) {
+  Result<WriteToken> update(std::string_view key, F&& db_write, const WriteOptions& options = {}) {
     const auto call = [&db_write]() -> std::uint64_t {
       using R = std::remove_cvref_t<std::invoke_result_t<F&>>;
       static_assert(std::is_void_v<R> || std::is_same_v<R, std::uint64_t>,
