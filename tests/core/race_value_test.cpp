@@ -44,6 +44,28 @@ TEST(LoadBeforeThePut, LetsTheWritersWordReachTheOthers) {
   EXPECT_EQ(b.get("k"), 2);
 }
 
+// A's L1 has row 1, and A has not heard yet that B put row 3. A puts row 2 and is told that a newer one stands: from then on A's
+// reads must know as much as A's writer does.
+TEST(Superseded, TheWriterReadsTheNewerVersionThoughItsInstanceHasNotHeardOfIt) {
+  RedisServer server;
+  Config config = instance_config(server.url());
+  config.bus.staleness_budget = 30s;  // valid throughout
+  config.bus.heartbeat = 20ms;
+  Instance a(config);
+  Instance b(config);
+  ASSERT_TRUE(a.view.put("k", 1, {.version = 1}).ok());
+  a.wait_applied();
+  a.warm("k");
+  lab::bus_reader_stopped = true;
+  ASSERT_TRUE(b.view.put("k", 3, {.version = 3}).ok());
+  EXPECT_EQ(a.get("k"), 1) << "A has heard of it: the test shows nothing";
+  const auto put = a.view.put("k", 2, {.version = 2});
+  EXPECT_EQ(a.get("k"), 3);
+  lab::bus_reader_stopped = false;
+  ASSERT_FALSE(put.ok());
+  EXPECT_EQ(put.error().code, Errc::superseded);
+}
+
 // A writes, reads it back into L1, and then its own announcement arrives (the reader of the bus was held until then).
 class OwnEcho : public Race {};
 TEST_P(OwnEcho, Row15) {

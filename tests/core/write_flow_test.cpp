@@ -66,6 +66,20 @@ TEST(WriteFlow, UnknownOutcomeErasesLocallyAndIsDistinct) {
   EXPECT_FALSE(view.view->probe("a"));
 }
 
+// A newer value stands in Redis, and its announcement may still be on its way: what L1 holds is older than what the caller was
+// just told of.
+TEST(WriteFlow, SupersededErasesLocally) {
+  FakeStore store;
+  IntView view(store);
+  ASSERT_TRUE(view.put("a", 1, {.version = 1}).ok());
+  ASSERT_TRUE(view.get("a").pin);
+  store.remote->fail[RemoteOp::put] = Error{Errc::superseded, "the same or a newer version stands"};
+  const auto r = view.put("a", 2, {.version = 2});
+  ASSERT_FALSE(r.ok());
+  EXPECT_EQ(r.error().code, Errc::superseded);
+  EXPECT_FALSE(view.view->probe("a"));
+}
+
 TEST(WriteFlow, EraseManyIsOneRequestAShard) {
   FakeStore store;
   IntView view(store);
@@ -76,20 +90,6 @@ TEST(WriteFlow, EraseManyIsOneRequestAShard) {
   EXPECT_EQ(store.remote->count(RemoteOp::erase), 1);
   EXPECT_TRUE(store.remote->data.empty());
   for (const auto id : ids) EXPECT_FALSE(view.view->probe(id));
-}
-
-TEST(WriteFlow, ClearVoidsEntriesFillsAndFlightsOfThisViewOnly) {
-  FakeStore store;
-  IntView view(store);
-  const auto other = store.view<std::string>("other");
-  const std::string s = "s";
-  ASSERT_TRUE(other->put("a", &s, {}).ok());
-  ASSERT_TRUE(other->read("a", {}, nullptr).has_value());
-  ASSERT_TRUE(view.put("a", 1).ok());
-  ASSERT_TRUE(view.get("a").pin);
-  ASSERT_TRUE(view.view->clear({}).ok());
-  EXPECT_FALSE(view.view->probe("a"));
-  EXPECT_TRUE(other->probe("a"));
 }
 
 // 4,096 bytes is what the log of announcements keeps of a message: 42 of head, and for each key 10 and its name.
@@ -113,6 +113,20 @@ TEST(WriteFlow, EraseManyIsAnnouncedInMessagesThatTheLogKeeps) {
   ASSERT_TRUE(view.view->erase(std::vector<std::string_view>(names.begin(), names.end()), {}).ok());
   EXPECT_EQ(announced, names.size());
   EXPECT_GE(least, 4096U) << "no more messages than needed";
+}
+
+TEST(WriteFlow, ClearVoidsEntriesFillsAndFlightsOfThisViewOnly) {
+  FakeStore store;
+  IntView view(store);
+  const auto other = store.view<std::string>("other");
+  const std::string s = "s";
+  ASSERT_TRUE(other->put("a", &s, {}).ok());
+  ASSERT_TRUE(other->read("a", {}, nullptr).has_value());
+  ASSERT_TRUE(view.put("a", 1).ok());
+  ASSERT_TRUE(view.get("a").pin);
+  ASSERT_TRUE(view.view->clear({}).ok());
+  EXPECT_FALSE(view.view->probe("a"));
+  EXPECT_TRUE(other->probe("a"));
 }
 
 TEST(WriteFlow, TooLargeIsRefusedBeforeAnythingIsSent) {
