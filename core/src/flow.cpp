@@ -510,8 +510,8 @@ Flow<Result<WriteToken>> erase_flow(WriteCall& call, std::span<const Key> keys) 
     for (const Key& key : keys) core.forget(call.view, key.id, key.physical.text);
     co_return WriteToken{};
   }
-  // What the log of announcements keeps of one (docs/design.md, "Log and resync"): an instance that missed a longer one would have
-  // to void all.
+  // What the log of announcements keeps of one (docs/design.md, "Log and resync"): an instance that missed a longer one would
+  // have to void all.
   constexpr std::size_t bytes_a_message = 4096;
   constexpr std::size_t head_bytes = 42;
   constexpr std::size_t item_bytes = 10;

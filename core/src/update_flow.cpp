@@ -121,8 +121,9 @@ Flow<Result<WriteToken>> update_flow(WriteCall& call, const Key& key, const Data
   if (failed) co_return std::move(*failed);
   if (result) co_return result;
   Error error = std::move(result).error();
-  error.message = ended ? "the database write was done; of its announcement: " + error.message
-                        : "the database write was done; the key's gate stands until it lapses, since Redis said: " + error.message;
+  error.message = ended
+                      ? "the database write was done; of its announcement: " + error.message
+                      : "the database write was done; the key's gate stands until it lapses, since Redis said: " + error.message;
   if (!ended) error.code = Errc::outcome_unknown;
   co_return error;
 }

@@ -15,7 +15,8 @@ local function not_below(a, b)
 end
 )lua";
 
-// Why the version that stands could not be read. What is no string has none to compare with; SET would replace it, whatever it is.
+// Why the version that stands could not be read. What is no string has none to compare with; SET would replace it, whatever it
+// is.
 constexpr std::string_view unread = R"lua(
 local function unread(r)
   return r.err:find('WRONGTYPE', 1, true) and 'WRONGTYPE the key holds another type than a string' or r.err

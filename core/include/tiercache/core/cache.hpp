@@ -113,9 +113,9 @@ class Cache {
   Result<WriteToken> erase(std::string_view key, const WriteOptions& options = {}) {
     return view_->erase(std::span(&key, 1), options);
   }
-  /// In batches of one shard and some hundred keys (4 KiB of announced names), each one step with one announcement, sent one after
-  /// the other by one deadline; ok when all are done. Others may see some batches done and others not yet. On an error some keys
-  /// may be erased. The token is of all of them. O(keys).
+  /// In batches of one shard and some hundred keys (4 KiB of announced names), each one step with one announcement, sent one
+  /// after the other by one deadline; ok when all are done. Others may see some batches done and others not yet. On an error some
+  /// keys may be erased. The token is of all of them. O(keys).
   Result<WriteToken> erase_many(std::span<const std::string_view> keys, const WriteOptions& options = {}) {
     return view_->erase(keys, options);
   }
@@ -177,8 +177,8 @@ class Cache {
   }
   /// erase_many() of the keys that bear the tag (WriteOptions::tags, Loaded::tags), in its batches; a load in progress anywhere
   /// that brings the tag fills no cache afterwards. Other entries stay in every L1. O(keys with the tag). With L2
-  /// disabled it voids the view. Without a deadline in the options it may take 120 times l2.call_timeout for each step. Errors: as
-  /// erase_many(): some of the keys may be erased, call again.
+  /// disabled it voids the view. Without a deadline in the options it may take 120 times l2.call_timeout for each step. Errors:
+  /// as erase_many(): some of the keys may be erased, call again.
   Result<WriteToken> erase_tag(std::string_view tag, const WriteOptions& options = {}) { return view_->erase_tag(tag, options); }
 
   [[nodiscard]] ViewStats stats() const { return view_->stats(); }
