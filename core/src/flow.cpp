@@ -510,9 +510,11 @@ Flow<Result<WriteToken>> erase_flow(WriteCall& call, std::span<const Key> keys) 
     for (const Key& key : keys) core.forget(call.view, key.id, key.physical.text);
     co_return WriteToken{};
   }
-  // What one announcement may hold, well inside the message's own limits (1,024 keys, 1 MiB).
-  constexpr std::size_t keys_a_message = 1024;
-  constexpr std::size_t bytes_a_message = 512 * 1024;
+  // What the log of announcements keeps of one (docs/design.md, "Log and resync"): an instance that missed a longer one would
+  // have to void all.
+  constexpr std::size_t bytes_a_message = 4096;
+  constexpr std::size_t head_bytes = 42;
+  constexpr std::size_t item_bytes = 10;
   Result<WriteToken> result = WriteToken{};
   for (std::uint32_t n_shard = 0; n_shard < core.keys.shard_count(); ++n_shard) {
     const auto shard = static_cast<ShardId>(n_shard);
@@ -521,9 +523,10 @@ Flow<Result<WriteToken>> erase_flow(WriteCall& call, std::span<const Key> keys) 
       if (key.physical.shard == shard) mine.push_back(key);
     for (std::size_t from = 0, to = 0; from < mine.size(); from = to) {
       std::vector<std::string> texts;
-      for (std::size_t bytes = 0; to < mine.size() && to - from < keys_a_message && bytes < bytes_a_message; ++to) {
+      for (std::size_t bytes = head_bytes; to < mine.size(); ++to) {
+        bytes += item_bytes + mine[to].physical.text.size();
+        if (to != from && bytes > bytes_a_message) break;
         texts.push_back(mine[to].physical.text);
-        bytes += texts.back().size();
       }
       const std::span<const Key> batch = std::span(mine).subspan(from, to - from);
       RemoteRequest request;

@@ -60,7 +60,7 @@ Flow<Result<WriteToken>> erase_flow(WriteCall& call, std::span<const Key> keys);
 Flow<bool> put_many_flow(WriteCall& call, std::span<const Key> keys, std::span<const void* const> values,
                          std::span<Result<WriteToken>> answers);
 Flow<Result<bool>> exists_flow(WriteCall& call, const Key& key);
-Flow<Result<void>> update_flow(WriteCall& call, const Key& key, const DatabaseWriteRef& write);
+Flow<Result<WriteToken>> update_flow(WriteCall& call, const Key& key, const DatabaseWriteRef& write);
 // In flow_bulk.cpp:
 Flow<Result<WriteToken>> clear_flow(BulkCall& call, std::string_view pattern);  ///< glob over ids; empty: all
 Flow<Result<WriteToken>> erase_tag_flow(WriteCall& call, std::string_view tag);

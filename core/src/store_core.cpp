@@ -2,6 +2,7 @@
 #include "store_core.hpp"
 
 #include <tiercache/base/hash.hpp>
+#include <tiercache/base/lab.hpp>
 #include <tiercache/base/thread.hpp>
 
 #include <pthread.h>
@@ -264,13 +265,24 @@ StoreSnapshot StoreCore::snapshot() const {
   return s;
 }
 
+namespace {
+
+std::chrono::milliseconds renewal(std::chrono::milliseconds ttl) {
+#ifdef TIERCACHE_LAB
+  if (const auto ms = lab::lease_renew_ms.load(std::memory_order_relaxed); ms != 0) return std::chrono::milliseconds(ms);
+#endif
+  return ttl / 2;
+}
+
+}  // namespace
+
 void LeaseKeeper::hold(const std::string& token, const PhysicalKey& key) noexcept {
   const std::lock_guard lock(mutex_);
   if (stopping_) return;
   try {
     // Without a thread to be had the load goes on unrenewed: a long one may lose its lease, and its fill is then refused.
     if (!thread_.joinable()) thread_ = start_thread("tc-keep", [this] { run(); });
-    held_.emplace(token, Held{key, std::chrono::steady_clock::now() + ttl_ / 2});
+    held_.emplace(token, Held{key, std::chrono::steady_clock::now() + renewal(ttl_)});
   } catch (...) {
     return;
   }
@@ -305,7 +317,7 @@ void LeaseKeeper::run() noexcept {
       wake_.wait_until(lock, due, [this] { return stopping_; });
       continue;
     }
-    first->second.renew_at = std::chrono::steady_clock::now() + ttl_ / 2;
+    first->second.renew_at = std::chrono::steady_clock::now() + renewal(ttl_);
     try {
       const std::string token = first->first;
       const PhysicalKey key = first->second.key;

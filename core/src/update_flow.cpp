@@ -56,7 +56,7 @@ void carry_version(const WriteCall& call, std::span<const Key> keys, RemoteReque
   request.ttl_ms = ttl;
 }
 
-Flow<Result<void>> update_flow(WriteCall& call, const Key& key, const DatabaseWriteRef& write) {
+Flow<Result<WriteToken>> update_flow(WriteCall& call, const Key& key, const DatabaseWriteRef& write) {
   StoreCore& core = call.core;
   const std::span<const Key> keys(&key, 1);
   call.view.erases.fetch_add(1, std::memory_order_relaxed);
@@ -66,7 +66,7 @@ Flow<Result<void>> update_flow(WriteCall& call, const Key& key, const DatabaseWr
     std::optional<Error> failed = run_write(call, write, written);
     core.forget(call.view, key.id, key.physical.text);  // and fences the loads that read the row of before
     if (failed) co_return std::move(*failed);
-    co_return Result<void>{};
+    co_return WriteToken{};
   }
 
   const std::string token = new_token(core);
@@ -113,17 +113,19 @@ Flow<Result<void>> update_flow(WriteCall& call, const Key& key, const DatabaseWr
     reply = RemoteReply{};
     co_await ask(call, end, reply);
     settle(call, keys, end.write_id, reply);
-    if (!reply.error || end.deadline.passed()) break;
+    if (!reply.error || reply.error->code == Errc::unreplicated || end.deadline.passed()) break;
   }
-  if (!reply.error && !reply.applied && !failed) core.gates.lapsed.fetch_add(1, std::memory_order_relaxed);
-  if (reply.error) core.errors.count(reply.error->code);
+  const bool ended = !reply.error || reply.error->code == Errc::unreplicated;
+  if (ended && !reply.applied && !failed) core.gates.lapsed.fetch_add(1, std::memory_order_relaxed);
+  Result<WriteToken> result = outcome(core, end.shard, std::move(reply));
   if (failed) co_return std::move(*failed);
-  if (reply.error) {
-    co_return Error{
-        Errc::outcome_unknown,
-        "the database write was done; the key's gate stands until it lapses, since Redis said: " + reply.error->message};
-  }
-  co_return Result<void>{};
+  if (result) co_return result;
+  Error error = std::move(result).error();
+  error.message = ended
+                      ? "the database write was done; of its announcement: " + error.message
+                      : "the database write was done; the key's gate stands until it lapses, since Redis said: " + error.message;
+  if (!ended) error.code = Errc::outcome_unknown;
+  co_return error;
 }
 
 }  // namespace tiercache::detail

@@ -250,8 +250,8 @@ Result<WriteToken> View::erase(std::span<const std::string_view> ids, const Writ
   });
 }
 
-Result<void> View::update(std::string_view id, const DatabaseWriteRef& write, const WriteOptions& options) noexcept {
-  return contain<Result<void>>(core_.get(), [&]() -> Result<void> {
+Result<WriteToken> View::update(std::string_view id, const DatabaseWriteRef& write, const WriteOptions& options) noexcept {
+  return contain<Result<WriteToken>>(core_.get(), [&]() -> Result<WriteToken> {
     if (error_) return *error_;
     if (const char* fault = id_fault(id)) return Error{Errc::invalid_argument, fault};
     if (const char* why = core_->unusable()) return Error{Errc::closed, why};

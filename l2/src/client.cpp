@@ -154,10 +154,11 @@ class Client final : public RemotePort {
            op != RemoteOp::resync && op != RemoteOp::tag_members && op != RemoteOp::members;
   }
 
-  /// What its caller is told ok of: only those wait for replicas. A fill can be made again from what was loaded.
+  /// What its caller is told ok of: only those wait for replicas. A fill can be made again from what was loaded; of an update the
+  /// end is told, and replicas have what came before it when they have that.
   static bool acknowledges(RemoteOp op) noexcept {
     return op == RemoteOp::put || op == RemoteOp::put_many || op == RemoteOp::erase || op == RemoteOp::clear ||
-           op == RemoteOp::clear_all;
+           op == RemoteOp::clear_all || op == RemoteOp::ungate;
   }
 
   /// Waits, on the connection that wrote, until enough replicas have what was written. Nothing is undone or repeated when they do

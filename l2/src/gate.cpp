@@ -52,7 +52,8 @@ Result<void> Operations::gate(const RemoteRequest& request, const Prepared& p, E
       x.run(scripts().gate, Views{request.keys[0], p.leases[0], p.gate, p.names.seq, p.names.epoch, p.names.log},
             Views{p.names.channel, m.before, m.after, p.candidate, request.token,
                   std::to_string(opens && !without ? request.lease_ms : 0), head, std::to_string(request.ttl_ms), log_entries_});
-  if (auto done = take(r, stood); !done) return done;
+  if (auto done = take_position(r, 3, x, reply); !done) return done;
+  if (auto done = take(r->elements[2], stood); !done) return done;
   reply.applied = stood == 1;
   return {};
 }

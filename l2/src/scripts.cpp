@@ -15,6 +15,14 @@ local function not_below(a, b)
 end
 )lua";
 
+// Why the version that stands could not be read. What is no string has none to compare with; SET would replace it, whatever it
+// is.
+constexpr std::string_view unread = R"lua(
+local function unread(r)
+  return r.err:find('WRONGTYPE', 1, true) and 'WRONGTYPE the key holds another type than a string' or r.err
+end
+)lua";
+
 constexpr std::string_view log_epoch = R"lua(
 local function log_epoch(key, candidate)
   local e = redis.call('GET', key)
@@ -101,7 +109,8 @@ end
 constexpr std::string_view put_body = R"lua(
 local same = false
 if #ARGV[8] == 8 then
-  local old = redis.call('GETRANGE', KEYS[1], 0, 15)
+  local old = redis.pcall('GETRANGE', KEYS[1], 0, 15)
+  if type(old) ~= 'string' then return redis.error_reply(unread(old)) end
   if #old == 16 and old:sub(1, 4) == 'TCE\1' and not_below(old:sub(9, 16), ARGV[8]) then
     same = old:sub(9, 16) == ARGV[8]
     if not same then return 0 end
@@ -291,25 +300,26 @@ redis.call('PUBLISH', ARGV[1], m)
 if not opens then stood = redis.call('ZREM', KEYS[3], ARGV[5]) end
 local last = redis.call('ZRANGE', KEYS[3], -1, -1, 'WITHSCORES')
 if last[2] then redis.call('PEXPIREAT', KEYS[3], last[2]) end
-return stood
+return {n, e, stood}
 )lua";
 
 // Many puts as one: in the order given, each compared with what stands or with the one before it under the same key; of those
 // that pass, one number, one message, and the last one's bytes under each key (an earlier one's would be gone before anybody
 // could read them). Who meets its own version is told of and not stored, as in a put. INCR first and PUBLISH before SET as
-// there. A SET that fails is its own caller's refusal, no other's.
+// there. A SET that fails, or a key of another type, is its own caller's refusal, no other's.
 constexpr std::string_view put_many_body = R"lua(
 local count = (#KEYS - 3) / 2
 local seq, epoch, log = unpack(KEYS, #KEYS - 2)
 local answers, last, told, keys, leases = {}, {}, {}, {}, {}
 for i = 1, count do
-  local key, version, newer, same = KEYS[i], ARGV[5 * i + 3], true, false
+  local key, version, newer, same, failed = KEYS[i], ARGV[5 * i + 3], true, false, nil
   if #version == 8 then
-    local old = last[key] and ARGV[5 * last[key]] or redis.call('GETRANGE', key, 0, 15)
-    newer = not (#old >= 16 and old:sub(1, 4) == 'TCE\1' and not_below(old:sub(9, 16), version))
+    local old = last[key] and ARGV[5 * last[key]] or redis.pcall('GETRANGE', key, 0, 15)
+    if type(old) ~= 'string' then failed, old = unread(old), '' end
+    newer = not failed and not (#old >= 16 and old:sub(1, 4) == 'TCE\1' and not_below(old:sub(9, 16), version))
     same = not newer and old:sub(9, 16) == version
   end
-  answers[i] = newer and 1 or 0
+  answers[i] = failed or (newer and 1 or 0)
   if newer or same then
     if not told[key] then
       keys[#keys + 1] = key
@@ -348,7 +358,7 @@ return {n, e, answers}
 const Scripts& scripts() {
   // Never destroyed: a static store's threads, or another static object's destructor, may run scripts at the process's end.
   static const Scripts& all = *new Scripts{
-      script(not_below, log_epoch, announcement, store, put_body),
+      script(not_below, unread, log_epoch, announcement, store, put_body),
       script(number_or_zero, announcement, erase_body),
       script(number_or_zero, announcement, announce_body),
       script(tombstone, lease_of, lease_get_body),
@@ -361,7 +371,7 @@ const Scripts& scripts() {
       script(tombstone, exists_body),
       script(not_below, number_or_zero, announcement, bury, erase_versions_body),
       script(not_below, number_or_zero, announcement, bury, gate_body),
-      script(not_below, log_epoch, announcement, put_many_body),
+      script(not_below, unread, log_epoch, announcement, put_many_body),
   };
   return all;
 }

@@ -9,7 +9,7 @@ namespace {
 
 class UpdateFlow : public ::testing::Test {
  protected:
-  Result<void> update(const WriteOptions& options = {}, std::uint64_t answer = 0, bool throws = false) {
+  Result<WriteToken> update(const WriteOptions& options = {}, std::uint64_t answer = 0, bool throws = false) {
     const auto write = [&]() -> std::uint64_t {
       ++writes;
       if (throws) throw std::runtime_error("the row is locked");
@@ -102,6 +102,28 @@ TEST_F(UpdateFlow, AnEndThatIsNotAnsweredIsTriedAgainAndThenTold) {
   EXPECT_EQ(r.error().code, Errc::outcome_unknown);
   EXPECT_EQ(writes, 1);
   EXPECT_EQ(store.remote->count(RemoteOp::ungate), 2);
+}
+
+// The end was done: to repeat it would tell nobody of a replica, and "outcome_unknown" would say less than is known.
+TEST_F(UpdateFlow, AnEndThatTooFewReplicasHaveIsToldAndNotTriedAgain) {
+  store.remote->fail[RemoteOp::ungate] = Error{Errc::unreplicated, "of 1 replicas 0 confirmed it"};
+  const auto r = update();
+  ASSERT_FALSE(r.ok());
+  EXPECT_EQ(r.error().code, Errc::unreplicated);
+  EXPECT_EQ(writes, 1);
+  EXPECT_EQ(store.remote->count(RemoteOp::ungate), 1);
+}
+
+TEST_F(UpdateFlow, AnswersThePlaceOfItsEndInTheStream) {
+  std::uint64_t at = 6;
+  store.remote->after = [&](const RemoteRequest& q, RemoteReply& reply) {
+    reply.stream = 5;
+    reply.sequence = ++at;
+    EXPECT_EQ(at, q.op == RemoteOp::gate ? 7U : 8U);
+  };
+  const auto token = update();
+  ASSERT_TRUE(token.ok());
+  EXPECT_EQ(*token, WriteToken(0, 5, 8));
 }
 
 TEST_F(UpdateFlow, TakesTheKeyFromL1BeforeTheWrite) {

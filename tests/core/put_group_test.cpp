@@ -201,6 +201,22 @@ TEST(CachePutMany, AnswersEachPairOnItsOwn) {
   EXPECT_EQ(a.get("newer"), 9);
 }
 
+TEST(CachePutMany, AKeyOfAnotherTypeIsRefusedAloneAndErasedAsAnyRefusedPut) {
+  RedisServer server;
+  Instance a(instance_config(server.url()));
+  server.command({"LPUSH", "test:races:n:list", "x"});
+  const std::vector<std::pair<std::string, int>> rows{{"good", 1}, {"list", 2}, {"fine", 3}};
+  const auto answers = a.view.put_many(rows, {.version = 5});
+  EXPECT_TRUE(answers[0].ok());
+  ASSERT_FALSE(answers[1].ok());
+  EXPECT_EQ(answers[1].error().code, Errc::refused);
+  EXPECT_EQ(answers[1].error().message, "WRONGTYPE the key holds another type than a string; the key was erased instead");
+  EXPECT_TRUE(answers[2].ok());
+  EXPECT_EQ(a.get("good"), 1);
+  EXPECT_EQ(a.get("fine"), 3);
+  EXPECT_TRUE(a.view.put("list", 2, {.version = 5}).ok());
+}
+
 TEST(CachePutMany, OneValueTooLargeIsRefusedAndTheOthersAreStored) {
   FakeStore store(true, [](Config& c) { c.max_value_bytes = 100; });
   const auto view = store.view<std::string>("s");

@@ -86,6 +86,8 @@ TEST(Tokens, OfEveryKindOfWriteLeadAnyInstancePastItsL1) {
   check([&] { return a.view.put("k", 2, {.version = 5}); }, 2, "put with a version");
   check([&] { return a.view.erase("k"); }, -1, "erase");
   check([&] { return a.view.erase_many(ids); }, -1, "erase_many");
+  check([&] { return a.view.update("k", [] {}); }, -1, "update");
+  check([&] { return a.view.update("k", [] { return std::uint64_t{7}; }); }, -1, "update that wrote a version");
   check([&] { return a.view.clear(); }, -1, "clear");
   check([&] { return a.view.erase_prefix("k"); }, -1, "erase_prefix");
   check([&] { return a.view.erase_matching("?"); }, -1, "erase_matching");

@@ -4,6 +4,10 @@
 #include "instances.hpp"
 
 #include <iostream>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
 
 namespace tiercache::testing {
 namespace {
@@ -78,6 +82,55 @@ TEST(Resync, WithoutALogL1IsVoidAfterASecondWithoutRedis) {
   EXPECT_EQ(o.wrong, 0);
   EXPECT_EQ(o.first_share, 0);
   EXPECT_EQ(o.bus.resyncs_replayed, 0U);
+}
+
+// What an erase of many keys announces must fit into the log: one message of 1,024 names would leave an empty mark there, over
+// which nothing can be replayed.
+TEST(Resync, AfterASecondInWhichThousandsWereErasedAtOnceTheOthersAreKept) {
+  RedisServer server;
+  TcpProxy proxy(server.port());
+  Config config = instance_config(server.url());
+  config.l1.capacity_bytes = 16_MiB;
+  config.bus.staleness_budget = 2s;
+  Instance a(config);
+  config.l2.url = server.url_at(proxy.port());
+  config.l2.backoff_max = 250ms;
+  Instance b(config);
+  constexpr int erased = 5000;
+  std::vector<std::string> names;
+  for (int i = 0; i < erased; ++i) names.push_back("erased:" + std::to_string(i));
+  std::vector<std::string_view> ids(names.begin(), names.end());
+  std::map<std::string, int> rows;
+  for (const std::string& name : names) rows[name] = 1;
+  for (const auto& r : a.view.put_many(rows, {.deadline = patience})) ASSERT_TRUE(r.ok());
+  const auto kept = [](int i) { return "k" + std::to_string(i); };
+  for (int i = 0; i < keys; ++i) ASSERT_TRUE(a.view.put(kept(i), i).ok());
+  b.wait_coherent();
+  b.wait_applied();
+  for (int i = 0; i < keys; ++i) b.warm(kept(i));
+  for (int i = 0; i < erased; i += 100) b.warm(names[static_cast<std::size_t>(i)]);
+
+  proxy.accept(TcpProxy::Accept::refuse);
+  proxy.cut();
+  const auto cut = std::chrono::steady_clock::now();
+  const auto token = a.view.erase_many(ids, {.deadline = patience});
+  ASSERT_TRUE(token.ok()) << token.error().message;
+  EXPECT_EQ(token->positions().size(), 1U);
+  std::this_thread::sleep_until(cut + 1s);  // the fault's length, not a wait for anything
+  proxy.accept(TcpProxy::Accept::forward);
+  const std::uint64_t seen = b.store().stats().bus.heartbeats_seen;
+  ASSERT_TRUE(eventually([&] { return b.store().stats().bus.heartbeats_seen > seen && b.coherent(); }));
+
+  int hits = 0;
+  for (int i = 0; i < keys; ++i) {
+    const auto h = b.view.get(kept(i));
+    hits += h.source() == Source::l1 ? 1 : 0;
+    EXPECT_TRUE(h && *h == i) << i;
+  }
+  EXPECT_EQ(hits, keys);
+  for (int i = 0; i < erased; i += 100) EXPECT_FALSE(b.view.get(names[static_cast<std::size_t>(i)])) << i;
+  EXPECT_EQ(b.store().stats().bus.resyncs_voided, 0U);
+  EXPECT_EQ(b.view.get(kept(0), {.after = *token}).source(), Source::l1) << "the whole of it is applied";
 }
 
 // A clear that was missed voids its view and no other.

@@ -66,6 +66,20 @@ TEST(WriteFlow, UnknownOutcomeErasesLocallyAndIsDistinct) {
   EXPECT_FALSE(view.view->probe("a"));
 }
 
+// A newer value stands in Redis, and its announcement may still be on its way: what L1 holds is older than what the caller was
+// just told of.
+TEST(WriteFlow, SupersededErasesLocally) {
+  FakeStore store;
+  IntView view(store);
+  ASSERT_TRUE(view.put("a", 1, {.version = 1}).ok());
+  ASSERT_TRUE(view.get("a").pin);
+  store.remote->fail[RemoteOp::put] = Error{Errc::superseded, "the same or a newer version stands"};
+  const auto r = view.put("a", 2, {.version = 2});
+  ASSERT_FALSE(r.ok());
+  EXPECT_EQ(r.error().code, Errc::superseded);
+  EXPECT_FALSE(view.view->probe("a"));
+}
+
 TEST(WriteFlow, EraseManyIsOneRequestAShard) {
   FakeStore store;
   IntView view(store);
@@ -76,6 +90,29 @@ TEST(WriteFlow, EraseManyIsOneRequestAShard) {
   EXPECT_EQ(store.remote->count(RemoteOp::erase), 1);
   EXPECT_TRUE(store.remote->data.empty());
   for (const auto id : ids) EXPECT_FALSE(view.view->probe(id));
+}
+
+// 4,096 bytes is what the log of announcements keeps of a message: 42 of head, and for each key 10 and its name.
+TEST(WriteFlow, EraseManyIsAnnouncedInMessagesThatTheLogKeeps) {
+  FakeStore store;
+  IntView view(store);
+  std::vector<std::string> names;
+  for (int i = 0; i < 300; ++i) names.push_back(std::string(static_cast<std::size_t>(i), 'k') + std::to_string(i));
+  std::size_t announced = 0;
+  std::size_t least = 4096;  // of what two messages in a row hold together
+  std::size_t last = 4096;
+  store.remote->before = [&](const RemoteRequest& q) {
+    if (q.op != RemoteOp::erase) return;
+    std::size_t bytes = 42;
+    for (const std::string& key : q.keys) bytes += 10 + key.size();
+    EXPECT_LE(bytes, 4096U);
+    least = std::min(least, last + bytes);
+    last = bytes;
+    announced += q.keys.size();
+  };
+  ASSERT_TRUE(view.view->erase(std::vector<std::string_view>(names.begin(), names.end()), {}).ok());
+  EXPECT_EQ(announced, names.size());
+  EXPECT_GE(least, 4096U) << "no more messages than needed";
 }
 
 TEST(WriteFlow, ClearVoidsEntriesFillsAndFlightsOfThisViewOnly) {

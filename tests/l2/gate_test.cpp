@@ -94,6 +94,22 @@ TEST(UpdateGate, ErasesAnnouncesAndGivesNoLeaseUntilItIsLowered) {
   EXPECT_EQ(c.lease(lease_get, "1", "t").lease, LeaseState::granted);
 }
 
+TEST(UpdateGate, ItsAnswersSayWhereTheAnnouncementsStand) {
+  RedisServer server;
+  Client c(server);
+  Subscriber bus(server);
+  for (const RemoteOp op : {gate, ungate}) {
+    const RemoteReply reply = move_gate(c, op, "u", 20'000, op == ungate ? 5 : 0);
+    ASSERT_FALSE(reply.error) << reply.error->message;
+    EXPECT_TRUE(reply.applied);
+    const std::string message = bus.next();
+    EXPECT_EQ(reply.epoch, load_be<8>(message.data() + 8));
+    EXPECT_EQ(reply.sequence, load_be<8>(message.data() + 16));
+    EXPECT_EQ(reply.sequence, op == gate ? 1U : 2U);
+    EXPECT_NE(reply.stream, 0U);
+  }
+}
+
 TEST(UpdateGate, TakesTheLeaseOfALoadInProgress) {
   RedisServer server;
   Client c(server);

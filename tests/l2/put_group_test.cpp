@@ -16,6 +16,8 @@ namespace tiercache::testing {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
 
 struct Heard {
   std::uint64_t sequence = 0;
@@ -101,6 +103,27 @@ TEST(PutMany, OfNothingNewAnnouncesNothing) {
   ASSERT_FALSE(r.error);
   EXPECT_EQ(r.puts[0]->code, Errc::superseded);
   EXPECT_EQ(r.stream, 0U) << "it stands nowhere in the stream";
+  EXPECT_EQ(server.command({"GET", "test:app:!seq"}), "1");
+}
+
+TEST(PutMany, AKeyOfAnotherTypeRefusesItsOwnPairAlone) {
+  RedisServer server;
+  Client c(server);
+  server.command({"LPUSH", key("list"), "x"});
+  Subscriber bus(server);
+  const RemoteReply r = put_many(c, {{"a", "1", 2}, {"list", "2", 2}, {"b", "3", 0}});
+  ASSERT_FALSE(r.error) << r.error->message;
+  EXPECT_FALSE(r.puts[0]);
+  ASSERT_TRUE(r.puts[1]);
+  EXPECT_EQ(r.puts[1]->code, Errc::refused);
+  EXPECT_FALSE(r.puts[2]);
+  EXPECT_EQ(c.value("a"), "1");
+  EXPECT_EQ(c.value("b"), "3");
+  EXPECT_THAT(heard(bus.next()).items, ElementsAre(std::pair(key("a"), 2U), std::pair(key("b"), 0U)));
+  // Where nothing else is in the group, nothing is announced.
+  const RemoteReply alone = put_many(c, {{"list", "2", 2}});
+  ASSERT_FALSE(alone.error);
+  EXPECT_EQ(alone.puts[0]->code, Errc::refused);
   EXPECT_EQ(server.command({"GET", "test:app:!seq"}), "1");
 }
 
@@ -226,6 +249,52 @@ TEST(PutGroup, EachCallerHasItsOwnAnswer) {
   EXPECT_FALSE(r.error);
   EXPECT_EQ(r.announced_for, 2U) << "the superseded put is in no announcement";
   EXPECT_EQ(c.value("v"), "newer");
+}
+
+// Somebody has made a list of a key: what the versioned put of it cannot be compared with is no matter of the others'.
+TEST(PutGroup, AKeyOfAnotherTypeRefusesItsOwnPutAlone) {
+  RedisServer server;
+  Client c(server);
+  server.command({"LPUSH", key("list"), "x"});
+  server.command({"LPUSH", key("other"), "x"});
+  Subscriber bus(server);
+  Jam jam(server, c);
+  auto before = jam.put("before", "1", 3);
+  auto list = jam.put("list", "2", 3);
+  auto plain = jam.put("other", "3");
+  auto behind = jam.put("list", "4", 4);
+  auto after = jam.put("after", "5", 3);
+  EXPECT_FALSE(jam.go().error);
+  for (auto* put : {&list, &behind}) {
+    const RemoteReply r = put->get();
+    EXPECT_EQ(code(r), Errc::refused);
+    ASSERT_TRUE(r.error);
+    EXPECT_THAT(r.error->message, HasSubstr("WRONGTYPE the key holds another type than a string"));
+    EXPECT_THAT(r.error->message, Not(HasSubstr("list")));
+  }
+  for (auto* put : {&before, &plain, &after}) {
+    const RemoteReply r = put->get();
+    EXPECT_FALSE(r.error) << r.error->message;
+    EXPECT_EQ(r.announced_for, 3U);
+  }
+  EXPECT_EQ(c.value("before"), "1");
+  EXPECT_EQ(c.value("other"), "3") << "a put without a version compares nothing";
+  EXPECT_EQ(c.value("after"), "5");
+  EXPECT_EQ(server.command({"TYPE", key("list")}), "list");
+  Heard group = heard(bus.next());
+  while (group.items.size() == 1) group = heard(bus.next());  // the jam's own
+  EXPECT_THAT(group.items, ElementsAre(std::pair(key("before"), 3U), std::pair(key("other"), 0U), std::pair(key("after"), 3U)));
+}
+
+TEST(PutGroup, ALonePutOfAKeyOfAnotherTypeSaysSo) {
+  RedisServer server;
+  Client c(server);
+  server.command({"LPUSH", key("list"), "x"});
+  const RemoteReply r = c.put_version("list", "v", 3, true);
+  EXPECT_EQ(code(r), Errc::refused);
+  ASSERT_TRUE(r.error);
+  EXPECT_THAT(r.error->message, HasSubstr("WRONGTYPE the key holds another type than a string"));
+  EXPECT_EQ(server.command({"EXISTS", "test:app:!seq"}), "0") << "nothing was announced";
 }
 
 TEST(PutGroup, AValueTooLargeForAGroupGoesPastIt) {

@@ -45,7 +45,9 @@ struct LinkFault {
     flip,       ///< the lowest bit of byte number `bytes` (from 0) is turned over, once
     inject,     ///< `text` goes on in the place of the next piece of any connection, once; then pass
     filter,     ///< what a function of the connection's own makes of each piece goes on
-    flip_in,    ///< in each piece that holds `text`, the lowest bit of byte number `bytes` behind its begin is turned over
+    hold,     ///< from the first piece that holds `text` on, what a connection sends goes on when another fault is set, also when
+              ///< its sender has closed since
+    flip_in,  ///< in each piece that holds `text`, the lowest bit of byte number `bytes` behind its begin is turned over
   };
   /// Which connections it meets: a subscriber is one over which SUBSCRIBE was sent.
   enum class Only : std::uint8_t { all, subscribers, others };
@@ -67,6 +69,7 @@ struct LinkFault {
   static LinkFault flip(std::uint64_t at) { return {Kind::flip, {}, at}; }
   static LinkFault inject(std::string text) { return {Kind::inject, {}, 0, std::move(text)}; }
   static LinkFault filter(std::function<Filter()> make) { return {Kind::filter, {}, 0, {}, std::move(make)}; }
+  static LinkFault hold(std::string text) { return {Kind::hold, {}, 0, std::move(text)}; }
   static LinkFault flip_in(std::string text, std::uint64_t at) { return {Kind::flip_in, {}, at, std::move(text)}; }
 };
 
@@ -283,6 +286,7 @@ class TcpProxy {
 
   static Time due_of(const Flow& f, const LinkFault& fault) {
     if (f.pending.empty()) return Time::max();
+    if (f.pending.front().due == Time::max() && fault.kind != LinkFault::Kind::hold) return Time::min();
     return fault.kind == LinkFault::Kind::dribble ? std::max(f.next_byte, f.pending.front().due) : f.pending.front().due;
   }
 
@@ -355,6 +359,10 @@ class TcpProxy {
       case LinkFault::Kind::blackhole: return count_met();
       case LinkFault::Kind::delay:
         if (bytes.find(fault.text) != std::string::npos) due += fault.time, count_met();
+        break;
+      case LinkFault::Kind::hold:
+        if (bytes.find(fault.text) != std::string::npos || (!f.pending.empty() && f.pending.back().due == Time::max()))
+          due = Time::max();
         break;
       case LinkFault::Kind::truncate:
         if (f.count < fault.bytes) break;

@@ -22,7 +22,7 @@ namespace tiercache::demo {
 namespace {
 
 void describe(CLI::App& app, RunOptions& o) {
-  app.add_option("--seconds", o.seconds, "How long the Zipf workload runs")
+  app.add_option("--seconds", o.seconds, "How long the Zipf workload runs; with faults until L1 answers again as before them")
       ->check(CLI::Range(0.5, 86400.0))
       ->capture_default_str();
   app.add_option("--instances", o.instances, "Processes, each with a store of its own")

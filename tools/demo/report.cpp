@@ -51,8 +51,8 @@ std::vector<std::string> Report::faults_found() const {
   }
   if (wrong != 0) found.push_back(grouped(wrong) + " answers or copies were wrong");
   if (lost != 0) found.push_back(grouped(lost) + " acknowledged writes were lost");
-  if (l1_ratio_before && l1_ratio_last && *l1_ratio_last < *l1_ratio_before / 2) {
-    found.push_back("L1 answered " + percent(*l1_ratio_last) + " of the last quarter's reads, and " + percent(*l1_ratio_before) +
+  if (l1_ratio_before && l1_ratio_last && *l1_ratio_last < *l1_ratio_before * return_min) {
+    found.push_back("L1 answered " + percent(*l1_ratio_last) + " of the last reads, and " + percent(*l1_ratio_before) +
                     " before Redis was killed: bypassing L1 is no answer");
   }
   return found;
@@ -114,8 +114,8 @@ std::string Report::table() const {
              "from Redis accepting connections to L1 valid on every instance");
     }
     if (l1_ratio_before && l1_ratio_last) {
-      t.line("L1 hit ratio, last quarter", percent(*l1_ratio_last),
-             "in the quarter before the kill: " + percent(*l1_ratio_before));
+      t.line("L1 hit ratio, at the end", percent(*l1_ratio_last),
+             "in a window as long as that before the kill, where it was " + percent(*l1_ratio_before));
     }
     t.line("probe reads", grouped(probe_reads), grouped(probe_writes) + " probe writes, apart from the operations above");
     if (!faults->ablated.empty()) t.line("check switched off", faults->ablated, "this run is to fail");

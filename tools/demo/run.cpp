@@ -7,6 +7,7 @@
 #include "faults.hpp"
 #include "progress.hpp"
 #include "record.hpp"
+#include "return_watch.hpp"
 #include "row.hpp"
 #include "shared.hpp"
 #include "trace.hpp"
@@ -215,7 +216,8 @@ class Run {
       for (; quarter < 4 && fraction >= 0.25 * static_cast<double>(quarter); ++quarter) {
         quarters_[quarter] = sum_slots(*shared_, Who::workers);
       }
-      if (duration != 0 ? now - start >= duration : all_done(Stage::running)) break;
+      if (duration != 0) watch_return(now, start, duration);
+      if (duration != 0 ? now - start >= duration && returned(now, start + duration) : all_done(Stage::running)) break;
       if (with_faults_) faults_->turn(now - start, now, fraction);
       if (now >= next_line) {
         std::puts(progress.line(static_cast<double>(now - start) / 1e9, fraction, with_faults_ ? faults_->text() : "").c_str());
@@ -227,6 +229,22 @@ class Run {
     run_ns_ = now_ns() - start;
     quarters_[4] = sum_slots(*shared_, Who::workers);
     settle();
+  }
+
+  void watch_return(std::int64_t now, std::int64_t start, std::int64_t duration) {
+    if (!with_faults_ || faults_->killed_at_fraction() < 0 || faults_->recovered_at_fraction() < 0) return;
+    if (!return_watch_) return_watch_.emplace(std::max(now, start + duration / 4 * 3), duration / 4);
+    if (!return_watch_->due(now)) return;
+    const Totals work = sum_slots(*shared_, Who::workers);
+    return_watch_->look(now, work.reads, work.by_l1);
+  }
+  /// Whether the run may end: L1 answers again as it did before the kill, or has had time enough for it. A machine that is busy
+  /// with other things makes everything later, and no less true.
+  [[nodiscard]] bool returned(std::int64_t now, std::int64_t end) const {
+    constexpr std::int64_t patience = 10 * ns_per_s;
+    if (!with_faults_ || faults_->killed_at_fraction() < 0) return true;
+    if (return_watch_ && return_watch_->share() >= Report::return_min * l1_ratio(quarters_[1], quarters_[2])) return true;
+    return now >= std::max(end, return_watch_ ? return_watch_->begin() : end) + patience;
   }
 
   /// Faults that the end of the run met halfway are ended and recovered from before anything is compared.
@@ -300,11 +318,12 @@ class Run {
                 std::string(options_.ablate != nullptr ? options_.ablate->name : "")};
     if (faults_->recovery_ms() >= 0) r.recovery_ms = faults_->recovery_ms();
     // Of a trace that ended while Redis was away, or nearly so, the last quarter tells nothing.
-    const bool judged =
-        trace_.requests.empty() || (faults_->recovered_at_fraction() >= 0 && faults_->recovered_at_fraction() <= 0.75);
+    const bool made_up = trace_.requests.empty();
+    const bool judged = made_up || (faults_->recovered_at_fraction() >= 0 && faults_->recovered_at_fraction() <= 0.75);
     if (faults_->killed_at_fraction() >= 0 && judged) {
       r.l1_ratio_before = l1_ratio(quarters_[1], quarters_[2]);
-      r.l1_ratio_last = l1_ratio(quarters_[3], quarters_[4]);
+      if (made_up) r.l1_ratio_last = return_watch_ ? return_watch_->share() : 0;
+      else r.l1_ratio_last = l1_ratio(quarters_[3], quarters_[4]);
     }
   }
 
@@ -317,6 +336,7 @@ class Run {
   std::optional<Faults> faults_;
   Children children_;  // last: the instances end before what they use
   std::array<Totals, 5> quarters_;
+  std::optional<ReturnWatch> return_watch_;  // from the recovery on
   std::int64_t run_ns_ = 0;
 };
 

@@ -113,7 +113,9 @@ class Cache {
   Result<WriteToken> erase(std::string_view key, const WriteOptions& options = {}) {
     return view_->erase(std::span(&key, 1), options);
   }
-  /// One announcement for up to 1,024 keys of a shard. On an error some keys may be erased. The token is of all of them.
+  /// In batches of one shard and some hundred keys (4 KiB of announced names), each one step with one announcement, sent one
+  /// after the other by one deadline; ok when all are done. Others may see some batches done and others not yet. On an error some
+  /// keys may be erased. The token is of all of them. O(keys).
   Result<WriteToken> erase_many(std::span<const std::string_view> keys, const WriteOptions& options = {}) {
     return view_->erase(keys, options);
   }
@@ -127,11 +129,15 @@ class Cache {
   /// `db_write` returns nothing, or as std::uint64_t the version that it wrote; it runs at most once, on this thread, and must
   /// end within gate_ttl. The deadline bounds what comes before it; what comes after may take l2.call_timeout more.
   ///
+  /// Answers the token of its end: a read with it meets no copy of before the write in any instance (with L2 disabled an empty
+  /// one).
+  ///
   /// Errors: update_failed: db_write threw (whether it committed only the database knows): the key was erased. outcome_unknown:
   /// db_write was done, the end was not answered: erase until one is ok; until the gate lapses nobody caches the key. internal:
-  /// want of memory, at any place. Any other: db_write was not called. With L2 disabled: the write, then an erase.
+  /// want of memory, at any place. unreplicated: all was done, but see l2.wait_replicas. Any other: db_write was not called. With
+  /// L2 disabled: the write, then an erase.
   template <class F>
-  Result<void> update(std::string_view key, F&& db_write, const WriteOptions& options = {}) {
+  Result<WriteToken> update(std::string_view key, F&& db_write, const WriteOptions& options = {}) {
     const auto call = [&db_write]() -> std::uint64_t {
       using R = std::remove_cvref_t<std::invoke_result_t<F&>>;
       static_assert(std::is_void_v<R> || std::is_same_v<R, std::uint64_t>,
@@ -169,10 +175,10 @@ class Cache {
   Result<WriteToken> erase_matching(std::string_view glob, const BulkOptions& options = {}) {
     return view_->erase_matching(glob, options);
   }
-  /// erase_many() of the keys that bear the tag (WriteOptions::tags, Loaded::tags), in batches of at most 512, each one step with
-  /// one announcement; a load in progress anywhere that brings the tag fills no cache afterwards. Other entries stay in every L1.
-  /// O(keys with the tag). With L2 disabled it voids the view. Without a deadline in the options it may take 120 times
-  /// l2.call_timeout for each step. Errors: as erase_many(): some of the keys may be erased, call again.
+  /// erase_many() of the keys that bear the tag (WriteOptions::tags, Loaded::tags), in its batches; a load in progress anywhere
+  /// that brings the tag fills no cache afterwards. Other entries stay in every L1. O(keys with the tag). With L2
+  /// disabled it voids the view. Without a deadline in the options it may take 120 times l2.call_timeout for each step. Errors:
+  /// as erase_many(): some of the keys may be erased, call again.
   Result<WriteToken> erase_tag(std::string_view tag, const WriteOptions& options = {}) { return view_->erase_tag(tag, options); }
 
   [[nodiscard]] ViewStats stats() const { return view_->stats(); }

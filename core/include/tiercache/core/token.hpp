@@ -11,7 +11,7 @@
 
 namespace tiercache {
 
-/// Where a write stands in the order of all writes: what put, put_many, the erases and clear answer, and what a read of
+/// Where a write stands in the order of all writes: what put, put_many, the erases, update and clear answer, and what a read of
 /// any instance may be given as ReadOptions::after. A session that carries its last token from instance to instance reads its own
 /// writes on each of them. A plain value. It holds no key and no secret, and may go through headers and cookies: whatever bytes
 /// come back, the worst that they can ask for is that Redis is read.

@@ -113,7 +113,7 @@ class View {
   Result<WriteToken> erase_prefix(std::string_view prefix, const BulkOptions& options) noexcept;
   Result<WriteToken> erase_matching(std::string_view glob, const BulkOptions& options) noexcept;
   Result<WriteToken> erase_tag(std::string_view tag, const WriteOptions& options) noexcept;
-  Result<void> update(std::string_view id, const DatabaseWriteRef& write, const WriteOptions& options) noexcept;
+  Result<WriteToken> update(std::string_view id, const DatabaseWriteRef& write, const WriteOptions& options) noexcept;
   /// values[i] under ids[i]; an answer for each. May throw, for want of memory, before anything was sent.
   std::vector<Result<WriteToken>> put_many(std::span<const std::string_view> ids, std::span<const void* const> values,
                                            const WriteOptions& options);

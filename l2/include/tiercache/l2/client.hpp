@@ -45,7 +45,8 @@ struct Naming {
 /// * put, lease_fill with tags: the key joins the tags' sets in the same step. lease_fill with tags is not applied when one of
 ///   them was stamped since `stamp` was answered.
 /// * tag_stamp: where it cannot be noted (no memory) every lease of the view is deleted instead: no load of before fills.
-/// * put, erase, clear, clear_all with wait_replicas: unreplicated when fewer confirmed; the write itself was done.
+/// * put, put_many, erase, ungate, clear, clear_all with wait_replicas: unreplicated when fewer confirmed; the write itself was
+/// done.
 /// * get: a key that holds no string makes the whole call refused.
 /// Reads are repeated once on another connection when theirs breaks; writes only while not a byte of them was sent.
 /// bad_data: the reply was not what the command gives; the connection was closed.

@@ -83,6 +83,9 @@ inline std::atomic<bool> bus_link_cut{false};
 /// How often who waits for a lease asks without a word from the bus; 0: as in the shipped build.
 inline std::atomic<std::int64_t> lease_poll_ms{0};
 
+/// How long after it was taken or renewed a lease is renewed; 0: as in the shipped build, after half of its time.
+inline std::atomic<std::int64_t> lease_renew_ms{0};
+
 /// What a wall clock of this process would be off by; only code under an ablated `durations` reads one.
 inline std::atomic<std::int64_t> wall_clock_skew_ms{0};
 

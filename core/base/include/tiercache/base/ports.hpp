@@ -39,7 +39,7 @@ enum class RemoteOp : std::uint8_t {
   resync,       ///< epoch, sequence: the announcements after `sequence` -> applied (the log reaches back), messages, count (last
                 ///< given)
   gate,         ///< keys[0], token, lease_ms, head, ttl_ms, version: an update begins: as erase, and while the token stands in
-                ///< the key's gate (at most lease_ms) no lease is granted
+                ///< the key's gate (at most lease_ms) no lease is granted; does not wait for replicas
   ungate,       ///< the same with the token of a gate: the update ended: as erase, and the token leaves -> applied: it stood
   put_many,     ///< keys[..] (one shard) and puts[..], write_id: as so many puts, as one step, with ONE announcement -> puts[..]
   clear_all,    ///< clear of every type of the shard
