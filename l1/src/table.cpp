@@ -16,7 +16,8 @@ namespace {
 constexpr std::uint64_t capacity_min = 32 << 10;
 constexpr std::uint64_t capacity_max = std::uint64_t{1} << 44;
 constexpr std::uint64_t bucket_count_max = 1ULL << 27;  // slots have 32-bit positions
-constexpr std::uint64_t tables_per_entry = 38;          // bytes: slots and stamps 19, ghosts 8, sketch 6, queue and shadows 5 (of large caches)
+constexpr std::uint64_t tables_per_entry =
+    38;  // bytes: slots and stamps 19, ghosts 8, sketch 6, queue and shadows 5 (of large caches)
 // Of 31 slots. One newcomer in 80 finds its bucket full; in small tables, where space is cheap, next to none.
 constexpr std::uint64_t expected_per_bucket = 20;
 constexpr std::uint64_t expected_per_bucket_small = 14;
