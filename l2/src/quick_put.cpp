@@ -18,11 +18,11 @@
 namespace tiercache::l2 {
 namespace {
 
-// Whatever is unusual is left to Scripts::put, before anything was done: no epoch or another one, no number yet (the next one is 1,
-// and announcement() in scripts.cpp must look whether it may be), and, XADD being the first to write, no memory, no permission, or
-// a number that the log has already. From there on nothing can fail but for want of a permission, and the numbers stay right even
-// so: of an entry whose number was not given XADD tells when that is given.
-// Trimmed every 128th time: the log may have a few more entries, and Redis need not look for the first one at each.
+// Whatever is unusual is left to Scripts::put, before anything was done: no epoch or another one, no number yet (the next one is
+// 1, and announcement() in scripts.cpp must look whether it may be), and, XADD being the first to write, no memory, no
+// permission, or a number that the log has already. From there on nothing can fail but for want of a permission, and the numbers
+// stay right even so: of an entry whose number was not given XADD tells when that is given. Trimmed every 128th time: the log may
+// have a few more entries, and Redis need not look for the first one at each.
 constexpr std::string_view body = R"lua(
 local KEYS, ARGV, call = KEYS, ARGV, redis.call
 local r = call('MGET', KEYS[3], KEYS[4], KEYS[2])
