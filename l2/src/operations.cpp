@@ -4,6 +4,7 @@
 #include "message.hpp"
 #include "operations_parts.hpp"
 #include "put_many.hpp"
+#include "quick_put.hpp"
 #include "scripts.hpp"
 #include "scripts_bulk.hpp"
 
@@ -81,6 +82,8 @@ Operations::Operations(const Naming& naming, std::uint32_t shards)
     : names_(naming, shards),
       origin_(naming.origin),
       log_entries_(std::to_string(naming.log_entries)),
+      quick_(l2::quick_put(log_entries_)),
+      epochs_(std::make_unique<std::atomic<std::uint64_t>[]>(std::max(1U, shards))),
       name_(naming.name),
       candidate_seed_(random_u64()) {}
 
@@ -236,6 +239,10 @@ Result<void> Operations::put(const RemoteRequest& request, const Prepared& p, Ex
     reply.applied = true;
     return {};
   }
+  if (auto done = quick_put(request, p, m, x, reply)) {
+    reply.applied = done->ok();
+    return std::move(*done);
+  }
   const bool compares = request.if_newer && !lab::ablated(lab::Remedy::version_check);
   const std::string version = compares ? be64(request.version) : "";
   Views keys = {request.keys[0], p.leases[0], p.names.seq, p.names.epoch, p.names.log};
@@ -251,6 +258,7 @@ Result<void> Operations::put(const RemoteRequest& request, const Prepared& p, Ex
     return Error{Errc::superseded, "the same or a newer version stands"};
   auto done = take_position(r, 2, x, reply);
   reply.applied = done.ok();
+  if (done) epochs_[request.shard].store(reply.epoch, std::memory_order_relaxed);
   return done;
 }
 

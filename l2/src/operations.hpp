@@ -2,6 +2,7 @@
 #pragma once
 
 #include "exchange.hpp"
+#include "message.hpp"
 #include "names.hpp"
 
 #include <tiercache/base/ports.hpp>
@@ -9,6 +10,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -28,7 +30,8 @@ struct Prepared {
 /// answer's own; bad_data.
 Result<void> take_position(const Result<Reply>& r, std::size_t elements, const Exchange& x, RemoteReply& to);
 
-/// The operations of RemotePort in terms of commands and scripts. Immutable but for the candidate counter; thread-safe.
+/// The operations of RemotePort in terms of commands and scripts. Immutable but for the candidate counter and the epochs last
+/// heard of; thread-safe.
 class Operations {
  public:
   Operations(const Naming& naming, std::uint32_t shards);
@@ -45,6 +48,9 @@ class Operations {
   Result<void> get(const RemoteRequest& request, Exchange& x, RemoteReply& reply) const;
   Result<void> exists(const RemoteRequest& request, Exchange& x, RemoteReply& reply) const;
   Result<void> put(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
+  /// In quick_put.cpp. Nothing: this put is one for Scripts::put, and what was asked of Redis so far says nothing of it.
+  std::optional<Result<void>> quick_put(const RemoteRequest& request, const Prepared& p, const MessageParts& m, Exchange& x,
+                                        RemoteReply& reply) const;
   Result<void> erase(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
   Result<void> lease_get(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
   Result<void> lease_fill(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const;
@@ -70,6 +76,9 @@ class Operations {
   Names names_;
   std::uint64_t origin_;
   std::string log_entries_;
+  Script quick_;
+  /// By shard, 0: not known. No more than a guess: the script that is told one compares it. Relaxed: nothing hangs on it.
+  const std::unique_ptr<std::atomic<std::uint64_t>[]> epochs_;
   std::string name_;
   std::uint64_t candidate_seed_;
   std::atomic<std::uint64_t> candidates_{0};
