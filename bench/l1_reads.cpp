@@ -9,11 +9,11 @@
 
 #include <malloc.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <functional>
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 
@@ -67,8 +67,7 @@ class Size {
 
   Ours& ours() {
     if (!ours_.table) {
-      if (!cost_) cost_ = fitting_cost(100'000);
-      ours_ = fill_ours(keys_, *cost_);
+      ours_ = fill_ours(keys_, fitting_cost(std::min(keys_, 100'000U)));
     }
     return *ours_.table;
   }
@@ -213,7 +212,6 @@ class Size {
   std::string name_;
   std::uint32_t keys_;
   std::size_t length_;
-  inline static std::optional<EntryCost> cost_;  // the same at all sizes
   Filled ours_;
   std::unique_ptr<Floor> floor_;
   std::map<double, Streams> streams_;
