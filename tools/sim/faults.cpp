@@ -37,7 +37,7 @@ void World::begin(Fault fault) {
 
 void World::begin_server(Fault fault) {
   const unsigned server = master_;
-  if (!servers_.is_up(server)) return;
+  if (replacing_ || !servers_.is_up(server)) return;
   Redis& redis = servers_.redis(server);
   switch (fault) {
     case Fault::server_empty:
@@ -87,6 +87,7 @@ void World::replace_master(bool old_answers) {
   const unsigned old = master_;
   KeySpace keys = servers_.earlier(old, plan_.replica_lag);
   oracle_.lose_all();
+  replacing_ = true;
   if (old_answers) {
     servers_.redis(old).read_only = true;
     const Nanos until = scheduler_.now() + some(0.2, 2.5);
@@ -103,6 +104,7 @@ void World::replace_master(bool old_answers) {
   scheduler_.at(scheduler_.now() + wait, [this, keys = std::move(keys)]() mutable {
     oracle_.lose_all();
     master_ = servers_.start(std::move(keys));
+    replacing_ = false;
     for (auto& instance : instances_) instance->data.server = instance->bus.server = master_;
   });
 }

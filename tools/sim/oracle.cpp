@@ -45,10 +45,10 @@ std::uint32_t Oracle::lagging(std::uint32_t row, Nanos lag) const {
   return version;
 }
 
-Cell Oracle::make(std::uint32_t row, std::uint32_t version) {
+Cell Oracle::make(std::uint32_t row, std::uint32_t version, Nanos behind) {
   std::string nonce;
   append_be<8>(nonce, births_.size());
-  births_.push_back({scheduler_.now(), 0});
+  births_.push_back({scheduler_.now() - behind, 0});
   return {row, version, nonce};
 }
 

@@ -71,7 +71,8 @@ class Oracle {
   void lose_all();
   /// What the database's replica answers: at most `lag` behind.
   [[nodiscard]] std::uint32_t lagging(std::uint32_t row, Nanos lag) const;
-  Cell make(std::uint32_t row, std::uint32_t version);
+  /// `behind`: what it was made of is so old already.
+  Cell make(std::uint32_t row, std::uint32_t version, Nanos behind = 0);
   void stored(std::string_view bytes);
 
   /// Why it breaks the promise; nothing: it does not.

@@ -41,7 +41,8 @@ void Servers::make(unsigned server, KeySpace keys) {
   };
   hooks.removed = [this](const std::string& key) {
     // With the value goes the version that a late put would have been held against.
-    if (const auto row = row_of(key); row && oracle_.rows[*row].way == Way::versioned) oracle_.lose(*row);
+    const auto row = row_of(key);
+    if (row && (oracle_.rows[*row].way == Way::versioned || oracle_.rows[*row].way == Way::buried)) oracle_.lose(*row);
   };
   Node& node = nodes_[server];
   node.redis = std::make_unique<Redis>(lua_, std::move(run_id), std::move(hooks));

@@ -49,7 +49,7 @@ Loaded<Cell> Session::load(std::uint32_t row) {
   const Row& r = world.oracle_.rows[row];
   // The row first, then the latency: what the database said grows old on its way.
   const std::uint32_t version = r.way == Way::buried ? world.oracle_.lagging(row, world.plan_.replica_lag) : r.committed;
-  Cell cell = world.oracle_.make(row, version);
+  Cell cell = world.oracle_.make(row, version, r.way == Way::buried ? world.plan_.replica_lag : 0);
   sleep(static_cast<Nanos>(random.below(500 * micros)));
   if (instance.slow_loads || random.below(32) == 0) sleep(world.some(0.05, 1.2));
   if (instance.failing_loads && random.below(2) == 0) throw std::runtime_error("the loader fails, as it was told to");

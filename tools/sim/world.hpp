@@ -69,6 +69,7 @@ class World {
   std::vector<std::unique_ptr<Instance>> instances_;
   std::vector<std::unique_ptr<Process>> dead_;
   unsigned master_ = 0;
+  bool replacing_ = false;  ///< a master goes and another comes
   Nanos torn_until_ = 0;  ///< two masters up to then
   bool quiet_ = false;    ///< sessions end, faults are over
   Outcome outcome_;
