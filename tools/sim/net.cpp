@@ -179,7 +179,11 @@ int Network::poll(pollfd* fds, std::size_t count, int timeout_ms) {
       }
       if (fds[i].revents != 0) ++ready;
     }
-    if (ready != 0 || scheduler_.now() >= until) return ready;
+    if (ready != 0 || (timeout_ms != 0 && scheduler_.now() >= until)) return ready;
+    if (timeout_ms == 0) {  // what asks again and again must see time pass
+      scheduler_.sleep_until(scheduler_.now() + micros);
+      return 0;
+    }
     if (keys[0] == nullptr) std::swap(keys[0], keys[1]);
     scheduler_.block(keys[0], until, keys[1]);
   }

@@ -185,15 +185,17 @@ void Session::finish(std::uint32_t row, std::uint32_t version, bool tried) {
 
 std::optional<Errc> Session::tell(std::uint32_t row, std::uint32_t version, bool tried) {
   const std::string key = world.key_of(row);
+  // Also when it is told again: what it says is as old as its commit.
+  const auto cell = [&] { return world.oracle_.make(row, version, world.scheduler_.now() - world.oracle_.rows[row].committed_at[version]); };
   const auto keep_token = [&](const Result<WriteToken>& r) {
     if (r && version >= world.tokens_[row].version) world.tokens_[row] = {*r, version};
     return code_of(r);
   };
   switch (world.oracle_.rows[row].way) {
-    case Way::versioned: return keep_token(shop.rows.put(key, world.oracle_.make(row, version), {.version = version}));
+    case Way::versioned: return keep_token(shop.rows.put(key, cell(), {.version = version}));
     case Way::plain: {
       if (tried) break;
-      const auto r = shop.rows.put(key, world.oracle_.make(row, version));
+      const auto r = shop.rows.put(key, cell());
       // Where memory was out the key was erased instead, and that was announced.
       if (!r && r.error().code == Errc::refused && r.error().message.starts_with("OOM")) return std::nullopt;
       return keep_token(r);
