@@ -113,6 +113,7 @@ Plan draw_plan(std::uint64_t seed, const Ablation* ablation) {
   p.bus_least = spread(random, 20, 2000) * micros;
   p.bus_spread = random.below(4) == 0 ? spread(random, 1000, std::max<Nanos>(2000, p.budget / micros / 3)) * micros
                                       : spread(random, 20, 10'000) * micros;
+  p.bus_spread = std::min(p.bus_spread, p.call_timeout / 5);  // a bus that cannot be reached in time is no use to anybody
   p.pauses = random.below(3) == 0 ? 0 : random.unit() * 0.15;
   p.pause_most = spread(random, 1, std::max<Nanos>(2, p.budget * 2 / millis)) * millis;
   p.replica_lag = between(random, 0, 100) * millis;

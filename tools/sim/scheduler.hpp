@@ -7,8 +7,6 @@
 
 #include "random.hpp"
 
-#include <ucontext.h>
-
 #include <array>
 #include <cstdint>
 #include <functional>
@@ -111,7 +109,7 @@ class Scheduler {
   void mix(std::uint64_t value) noexcept { hash_ = (hash_ ^ value) * 0x100000001b3ULL; }
   void print(std::string_view kind, const std::string& text) const;
   [[nodiscard]] Nanos latency_of_waking();
-  static void enter(unsigned high, unsigned low);
+  static void enter();
 
   Nanos now_ = 0;
   std::uint64_t order_ = 0;
@@ -120,7 +118,7 @@ class Scheduler {
   std::unordered_map<const void*, std::vector<Waiter>> waiting_;
   std::vector<std::unique_ptr<Fiber>> fibers_;
   Fiber* running_ = nullptr;
-  ucontext_t main_{};
+  void* main_ = nullptr;  ///< the stack pointer of whoever runs the events
   Process world_;
 };
 

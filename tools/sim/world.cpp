@@ -125,7 +125,7 @@ void World::start_instance(Instance& instance) {
 }
 
 void World::pass_point(lab::Point point, std::string_view key) {
-  if (scheduler_.running() == nullptr || random_.unit() >= plan_.pauses) return;
+  if (quiet_ || scheduler_.running() == nullptr || random_.unit() >= plan_.pauses) return;
   // A bus thread that stands still with each message would be nothing but a slow link.
   if (point == lab::Point::bus_message && random_.below(8) != 0) return;
   const Nanos most = random_.below(4) == 0 ? plan_.pause_most : std::min<Nanos>(plan_.pause_most, 5 * millis);
