@@ -164,6 +164,10 @@ void World::begin_instance(Fault fault, Instance& instance) {
           if (random_.below(2) == 0) until = now + some(0.2, 2);
       }
       return;
+    case Fault::stuck:
+      instance.data.stuck_until = now + some(0.5, 2);
+      instance.data.stuck_by = some(0.3, 1.5);
+      return;
     case Fault::slow_loads:
       instance.slow_loads = true;
       scheduler_.at(now + some(0.5, 2), [&instance] { instance.slow_loads = false; });
@@ -194,7 +198,7 @@ void World::heal() {
     for (Link* link : {&instance.data, &instance.bus}) {
       link->held_until = {};
       link->slow_until = {};
-      link->refused_until = 0;
+      link->refused_until = link->stuck_until = 0;
     }
     if (instance.process) scheduler_.resume(*instance.process);
   }

@@ -164,6 +164,9 @@ std::random_device::result_type std::random_device::_M_getval() {
   return 4;
 }
 
+void std::random_device::_M_init(const std::string&) {}
+void std::random_device::_M_fini() {}
+
 extern "C" {
 
 int clock_gettime(clockid_t clock, timespec* t) noexcept {

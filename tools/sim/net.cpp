@@ -81,9 +81,15 @@ void Network::post(const StreamPtr& stream, Direction way, Stream::Piece piece) 
   const Link& link = *stream->link;
   Nanos late = link.least + static_cast<Nanos>(random_.below(static_cast<std::uint64_t>(link.spread) + 1));
   if (scheduler_.now() < link.slow_until[way]) late += static_cast<Nanos>(random_.below(static_cast<std::uint64_t>(link.slow_by) + 1));
+  if (way == to_server && scheduler_.now() < link.stuck_until && random_.below(8) == 0)
+    stream->stuck_until = scheduler_.now() + static_cast<Nanos>(random_.below(static_cast<std::uint64_t>(link.stuck_by) + 1));
   piece.due = scheduler_.now() + late;
   stream->under_way[way].push_back(std::move(piece));
   if (!stream->pumping[way]) pump(stream, way);
+}
+
+Nanos Network::held_until(const Stream& stream, Direction way) noexcept {
+  return std::max(stream.link->held_until[way], way == to_server ? stream.stuck_until : 0);
 }
 
 /// One after the other: what is behind waits for what is in front.
@@ -91,7 +97,7 @@ void Network::pump(const StreamPtr& stream, Direction way) {
   std::deque<Stream::Piece>& queue = stream->under_way[way];
   stream->pumping[way] = !queue.empty();
   if (queue.empty()) return;
-  const Nanos held = stream->link->held_until[way];
+  const Nanos held = held_until(*stream, way);
   const Nanos due = std::max(queue.front().due, held > scheduler_.now() ? held + stream->link->least : 0);
   scheduler_.at(due, [this, stream, way] {
     std::deque<Stream::Piece>& pieces = stream->under_way[way];
@@ -99,7 +105,7 @@ void Network::pump(const StreamPtr& stream, Direction way) {
       stream->pumping[way] = false;
       return;
     }
-    if (stream->link->held_until[way] > scheduler_.now()) return pump(stream, way);
+    if (held_until(*stream, way) > scheduler_.now()) return pump(stream, way);
     Stream::Piece piece = std::move(pieces.front());
     pieces.pop_front();
     arrive(stream, way, std::move(piece));

@@ -28,6 +28,8 @@ struct Link {
   std::array<Nanos, 2> held_until{};         ///< nothing comes through before: a cable that is cut and mended; TCP sends it again
   std::array<Nanos, 2> slow_until{};         ///< each piece takes up to `slow_by` longer
   Nanos slow_by = 0;
+  Nanos stuck_until = 0;                     ///< now and then a connection's requests get stuck, alone, for up to `stuck_by`
+  Nanos stuck_by = 0;
   Nanos refused_until = 0;                   ///< new connections are refused
   unsigned server = 0;                       ///< which of the servers the address leads to
 };
@@ -63,6 +65,7 @@ struct Stream : std::enable_shared_from_this<Stream> {
 
   std::array<std::deque<Piece>, 2> under_way{};
   std::array<bool, 2> pumping{};
+  Nanos stuck_until = 0;  ///< its own requests
 };
 using StreamPtr = std::shared_ptr<Stream>;
 
@@ -117,6 +120,7 @@ class Network {
   Stream* find(int fd) const noexcept;
   void post(const StreamPtr& stream, Direction way, Stream::Piece piece);
   void pump(const StreamPtr& stream, Direction way);
+  [[nodiscard]] static Nanos held_until(const Stream& stream, Direction way) noexcept;
   void arrive(const StreamPtr& stream, Direction way, Stream::Piece piece);
   void close_client(const StreamPtr& stream);
   [[nodiscard]] bool readable(const Stream& s) const noexcept;

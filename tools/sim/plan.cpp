@@ -16,7 +16,7 @@ using lab::Remedy;
 constexpr std::array<std::string_view, fault_kinds> fault_names{
     "server-empty", "server-snapshot", "server-stop", "promotion",   "demotion",      "flush",        "evict",    "full",
     "scripts-lost", "foreign",         "crash",       "pause",       "data-reset",    "bus-reset",    "bus-refused", "hold-requests",
-    "hold-answers", "hold-bus",        "half-open",   "slow",        "slow-loads",    "failing-loads"};
+    "hold-answers", "hold-bus",        "half-open",   "slow", "stuck", "slow-loads",    "failing-loads"};
 
 constexpr std::uint32_t only(std::initializer_list<Way> list) {
   std::uint32_t bits = 0;
@@ -54,7 +54,7 @@ const std::vector<Ablation>& ablations() {
       {"envelope-check", {Remedy::envelope_check}, Faults(Fault::foreign), -1, 0, 0},
       {"version-check", {Remedy::version_check}, Faults(Fault::hold_requests, Fault::slow), -1, only({Way::versioned}), 0.1},
       {"replay", {Remedy::replay}, bus_lost, 16384, 0, 0},
-      {"late-write", {Remedy::late_write}, Faults(Fault::hold_requests), -1, only({Way::plain, Way::versioned}), 0},
+      {"late-write", {Remedy::late_write}, Faults(Fault::stuck), -1, only({Way::plain, Way::versioned}), 0},
       {"gate", {Remedy::gate}, Faults(Fault::crash, Fault::slow_loads), -1, only({Way::update}), 0.1},
       {"update-end", {Remedy::update_end}, Faults(Fault::pause, Fault::slow_loads), -1, only({Way::update}), 0.1},
       {"tombstone", {Remedy::tombstone}, {}, -1, only({Way::buried}), 0},

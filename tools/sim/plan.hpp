@@ -36,10 +36,11 @@ enum class Fault : std::uint8_t {
   hold_bus,         ///< what its bus connection is sent comes late
   half_open,        ///< nothing is heard any more; then the connections are reset
   slow,             ///< each piece takes up to a budget longer
+  stuck,            ///< single requests of an instance come late, past those that it sends after them
   slow_loads,
   failing_loads,
 };
-inline constexpr std::size_t fault_kinds = 22;
+inline constexpr std::size_t fault_kinds = 23;
 [[nodiscard]] std::string_view name(Fault fault) noexcept;
 
 class Faults {
