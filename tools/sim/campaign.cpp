@@ -17,14 +17,17 @@
 
 #include <algorithm>
 #include <chrono>
+#include <condition_variable>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <map>
+#include <mutex>
 #include <optional>
-#include <poll.h>
+#include <set>
+#include <thread>
 #include <vector>
 
 namespace tiercache::sim {
@@ -200,6 +203,19 @@ int run_campaign(const Settings& s) {
     }
     return true;
   });
+  if (s.repeat) {
+    std::map<std::uint64_t, std::uint64_t> seen;
+    for (int round = 0; round < 2; ++round) {
+      Workers again(s.ablation, jobs_of(s), false);
+      again.run(s.first, s.seeds, [&](const Told& t) {
+        const auto [at, fresh] = seen.emplace(t.seed, t.hash);
+        if (!fresh && at->second != t.hash) std::printf("seed %llu is not the same run twice\n", static_cast<unsigned long long>(t.seed)), ++sum.bad;
+        return true;
+      });
+    }
+    if (std::set<std::uint64_t> different; std::for_each(seen.begin(), seen.end(), [&](const auto& one) { different.insert(one.second); }), different.size() != seen.size())
+      std::printf("seeds are the same run\n"), ++sum.bad;
+  }
   const double took = seconds_now() - began;
   write_json(s, sum, took);
   std::printf("%llu worlds from seed %llu in %.1f s (%.0f a second): %llu events, %llu faults, %llu writes acknowledged, %llu commands\n"
@@ -212,6 +228,57 @@ int run_campaign(const Settings& s) {
               static_cast<unsigned long long>(sum.by_l1), static_cast<unsigned long long>(sum.within),
               static_cast<unsigned long long>(sum.excused), static_cast<unsigned long long>(sum.bad));
   return sum.bad == 0 ? 0 : 1;
+}
+
+int check_system() {
+  Scheduler scheduler(7);
+  Process process;
+  process.clock_offset = 12'345 * millis;
+  process.tick = 10 * millis;
+  std::vector<std::string> wrong;
+  const auto want = [&](bool good, const char* what) {
+    if (!good) wrong.emplace_back(what);
+  };
+  std::vector<std::uint64_t> drawn;
+  const double began = seconds_now();
+  scheduler.spawn(process, "check", [&] {
+    const auto exact = [&] { return scheduler.now() + process.clock_offset; };
+    want(std::chrono::steady_clock::now().time_since_epoch().count() == exact(), "steady_clock is not virtual");
+    want(coarse_now_ms() == exact() / millis / 10 * 10, "the coarse clock is not virtual, or has no tick");
+    const auto before = std::chrono::steady_clock::now();
+    std::this_thread::sleep_for(std::chrono::hours(1));
+    want(std::chrono::steady_clock::now() - before == std::chrono::hours(1), "a sleep is not virtual");
+    std::mutex mutex;
+    std::condition_variable changed;
+    bool said = false;
+    std::thread other([&] {
+      std::this_thread::sleep_for(std::chrono::minutes(5));
+      const std::lock_guard lock(mutex);
+      said = true;
+      changed.notify_one();
+    });
+    {
+      std::unique_lock lock(mutex);
+      want(!changed.wait_for(lock, std::chrono::minutes(1), [&] { return said; }), "a wait does not time out");
+      want(changed.wait_for(lock, std::chrono::hours(1), [&] { return said; }), "a thread is not heard");
+    }
+    other.join();
+    const auto took = std::chrono::steady_clock::now() - before;
+    want(took >= std::chrono::minutes(65) && took < std::chrono::minutes(66), "a thread's time is not the world's");
+    for (int i = 0; i < 4; ++i) drawn.push_back(random_u64());
+  });
+  want(scheduler.run_until(scheduler.now() + Nanos{3} * 3600 * 1000 * millis), "it does not end");
+  want(seconds_now() - began > 3600, "the runner's own clock is not the world's while there is one");
+  Random entropy(mix64(7 ^ 0xe47));
+  want(drawn.size() == 4, "the check did not run");
+  for (const std::uint64_t n : drawn) {
+    const auto high = static_cast<std::uint32_t>(entropy.next());
+    const auto low = static_cast<std::uint32_t>(entropy.next());
+    want(n == ((std::uint64_t{high} << 32) ^ low), "random_u64() is not drawn from the seed");
+  }
+  for (const std::string& what : wrong) std::printf("%s\n", what.c_str());
+  std::printf("%s\n", wrong.empty() ? "time, entropy and threads are the world's" : "FAILED");
+  return wrong.empty() ? 0 : 1;
 }
 
 int run_self_test(const Settings& s) {

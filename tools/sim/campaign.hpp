@@ -14,6 +14,7 @@ struct Settings {
   unsigned jobs = 0;  ///< 0: one a processor
   bool trace = false;
   bool hashes = false;
+  bool repeat = false;  ///< each seed twice, which must be the same run
   std::string json;
   const Ablation* ablation = nullptr;
 };
@@ -22,5 +23,7 @@ struct Settings {
 int run_campaign(const Settings& settings);
 /// Every ablation in turn, until a seed is found that notices it.
 int run_self_test(const Settings& settings);
+/// That clocks, entropy, threads and waits are the world's.
+int check_system();
 
 }  // namespace tiercache::sim

@@ -28,6 +28,7 @@ int main(int argc, char** argv) {
   Settings s;
   std::string ablate;
   bool self_test = false;
+  bool system = false;
   CLI::App app{"Runs the product's own code in simulated worlds, one a seed, and judges every read"};
   app.add_option("--seeds", s.seeds, "how many worlds (1000)")->check(CLI::PositiveNumber);
   const CLI::Option* const seed = app.add_option("--seed", s.first, "the first seed (1); without --seeds this one alone");
@@ -37,6 +38,9 @@ int main(int argc, char** argv) {
   app.add_option("--json", s.json, "write the report there");
   app.add_option("--jobs", s.jobs, "worlds at a time (one a processor)");
   app.add_flag("--hash", s.hashes, "print each seed's hash of all that happened");
+  app.add_flag("--repeat", s.repeat, "run each seed twice; the two must not differ in anything");
+  app.add_flag("--check-system", system, "check that the product sees nothing but the world's time, entropy and threads");
+  app.get_option("--json")->take_last();
   CLI11_PARSE(app, argc, argv);
   if (seed->count() != 0 && app.count("--seeds") == 0) s.seeds = 1;
   if (s.trace) s.jobs = 1;
@@ -51,5 +55,6 @@ int main(int argc, char** argv) {
       return 2;
     }
   }
+  if (system) return check_system();
   return self_test ? run_self_test(s) : run_campaign(s);
 }
