@@ -57,6 +57,12 @@ void Pool::run() {
     }
     lock.lock();
     tried_ = true;
+    if (c && !closing_ && era != era_) {  // it leads where nobody wants to go any more, perhaps
+      c->reset();
+      --open_;
+      wake_all();
+      continue;
+    }
     if (c && !closing_) {
       counters_.connects.fetch_add(1, std::memory_order_relaxed);
       if (std::exchange(ever_connected_, true)) counters_.reconnects.fetch_add(1, std::memory_order_relaxed);
@@ -64,9 +70,8 @@ void Pool::run() {
       level = LogLevel::warn;
       available_.store(true, std::memory_order_relaxed);
       timeouts_ = 0;
-      const bool current = era == era_;
-      if (current) meet((*c)->server());
-      idle_.push_back({std::move(*c), current ? era_ : era});
+      meet((*c)->server());
+      idle_.push_back({std::move(*c), era_});
       wake_all();
       continue;
     }

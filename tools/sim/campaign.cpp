@@ -35,14 +35,16 @@ namespace {
 
 /// What a world's process tells its parent: a plain block, then the texts.
 struct Told {
-  std::uint64_t seed = 0, hash = 0, events = 0, reads = 0, by_l1 = 0, within = 0, excused = 0, writes = 0, commands = 0, faults = 0;
+  std::uint64_t seed = 0, hash = 0, events = 0, reads = 0, by_l1 = 0, within = 0, excused = 0, writes = 0, commands = 0,
+                faults = 0;
   std::uint32_t violations = 0;
   std::uint8_t ended = 0;
   char first[400] = {};
 };
 
 struct Sum {
-  std::uint64_t worlds = 0, bad = 0, events = 0, reads = 0, by_l1 = 0, within = 0, excused = 0, writes = 0, commands = 0, faults = 0;
+  std::uint64_t worlds = 0, bad = 0, events = 0, reads = 0, by_l1 = 0, within = 0, excused = 0, writes = 0, commands = 0,
+                faults = 0;
   std::vector<Told> failures{};
 };
 
@@ -71,10 +73,11 @@ bool is_bad(const Told& t) { return t.violations != 0 || t.ended == 0; }
 class Workers {
  public:
   Workers(const Ablation* ablation, unsigned jobs, bool trace) : ablation_(ablation), jobs_(jobs), trace_(trace) {
-    for (const l2::Script* s : {&l2::scripts().put, &l2::scripts().erase, &l2::scripts().announce, &l2::scripts().lease_renew,
-                                &l2::scripts().lease_release, &l2::scripts().remove_if, &l2::scripts().resync, &l2::scripts().exists,
-                                &l2::scripts().erase_versions, &l2::scripts().gate, &l2::scripts().put_many, &l2::scripts().lease_fill,
-                                &l2::bulk_scripts().lease_get, &l2::bulk_scripts().heartbeat, &l2::bulk_scripts().members})
+    for (const l2::Script* s :
+         {&l2::scripts().put, &l2::scripts().erase, &l2::scripts().announce, &l2::scripts().lease_renew,
+          &l2::scripts().lease_release, &l2::scripts().remove_if, &l2::scripts().resync, &l2::scripts().exists,
+          &l2::scripts().erase_versions, &l2::scripts().gate, &l2::scripts().put_many, &l2::scripts().lease_fill,
+          &l2::bulk_scripts().lease_get, &l2::bulk_scripts().heartbeat, &l2::bulk_scripts().members})
       lua_.load(s->text);
   }
 
@@ -126,8 +129,8 @@ class Workers {
       told.seed = found->second.seed;
       if (read(found->second.fd, &told, sizeof told) != sizeof told) {
         told.violations = 1;
-        std::snprintf(told.first, sizeof told.first, "the world's process ended by signal %d, status %d", WIFSIGNALED(status) ? WTERMSIG(status) : 0,
-                      WIFEXITED(status) ? WEXITSTATUS(status) : 0);
+        std::snprintf(told.first, sizeof told.first, "the world's process ended by signal %d, status %d",
+                      WIFSIGNALED(status) ? WTERMSIG(status) : 0, WIFEXITED(status) ? WEXITSTATUS(status) : 0);
       }
       ::close(found->second.fd);
       running_.erase(found);
@@ -160,9 +163,9 @@ void add(Sum& sum, const Told& t) {
 }
 
 void print_failure(const Told& t, const Ablation* ablation) {
-  std::printf("seed %llu: %s\n  replay: ./run stress simulation --seed %llu --trace%s%s\n", static_cast<unsigned long long>(t.seed), t.first,
-              static_cast<unsigned long long>(t.seed), ablation != nullptr ? " --ablate " : "",
-              ablation != nullptr ? std::string(ablation->name).c_str() : "");
+  std::printf("seed %llu: %s\n  replay: ./run stress simulation --seed %llu --trace%s%s\n",
+              static_cast<unsigned long long>(t.seed), t.first, static_cast<unsigned long long>(t.seed),
+              ablation != nullptr ? " --ablate " : "", ablation != nullptr ? std::string(ablation->name).c_str() : "");
 }
 
 void write_json(const Settings& s, const Sum& sum, double took) {
@@ -194,7 +197,8 @@ int run_campaign(const Settings& s) {
   Workers workers(s.ablation, jobs_of(s), s.trace);
   workers.run(s.first, s.seeds, [&](const Told& t) {
     add(sum, t);
-    if (s.hashes) std::printf("seed %llu hash %016llx\n", static_cast<unsigned long long>(t.seed), static_cast<unsigned long long>(t.hash));
+    if (s.hashes)
+      std::printf("seed %llu hash %016llx\n", static_cast<unsigned long long>(t.seed), static_cast<unsigned long long>(t.hash));
     if (is_bad(t) && sum.bad <= 10) print_failure(t, s.ablation);
     if (seconds_now() - told > 10) {
       told = seconds_now();
@@ -209,24 +213,28 @@ int run_campaign(const Settings& s) {
       Workers again(s.ablation, jobs_of(s), false);
       again.run(s.first, s.seeds, [&](const Told& t) {
         const auto [at, fresh] = seen.emplace(t.seed, t.hash);
-        if (!fresh && at->second != t.hash) std::printf("seed %llu is not the same run twice\n", static_cast<unsigned long long>(t.seed)), ++sum.bad;
+        if (!fresh && at->second != t.hash)
+          std::printf("seed %llu is not the same run twice\n", static_cast<unsigned long long>(t.seed)), ++sum.bad;
         return true;
       });
     }
-    if (std::set<std::uint64_t> different; std::for_each(seen.begin(), seen.end(), [&](const auto& one) { different.insert(one.second); }), different.size() != seen.size())
+    if (std::set<std::uint64_t> different;
+        std::for_each(seen.begin(), seen.end(), [&](const auto& one) { different.insert(one.second); }),
+        different.size() != seen.size())
       std::printf("seeds are the same run\n"), ++sum.bad;
   }
   const double took = seconds_now() - began;
   write_json(s, sum, took);
-  std::printf("%llu worlds from seed %llu in %.1f s (%.0f a second): %llu events, %llu faults, %llu writes acknowledged, %llu commands\n"
-              "%llu reads judged, %llu by L1; stale within the budget %llu, excused %llu\n"
-              "%llu worlds broke the promise\n",
-              static_cast<unsigned long long>(sum.worlds), static_cast<unsigned long long>(s.first), took,
-              static_cast<double>(sum.worlds) / took, static_cast<unsigned long long>(sum.events),
-              static_cast<unsigned long long>(sum.faults), static_cast<unsigned long long>(sum.writes),
-              static_cast<unsigned long long>(sum.commands), static_cast<unsigned long long>(sum.reads),
-              static_cast<unsigned long long>(sum.by_l1), static_cast<unsigned long long>(sum.within),
-              static_cast<unsigned long long>(sum.excused), static_cast<unsigned long long>(sum.bad));
+  std::printf(
+      "%llu worlds from seed %llu in %.1f s (%.0f a second): %llu events, %llu faults, %llu writes acknowledged, %llu commands\n"
+      "%llu reads judged, %llu by L1; stale within the budget %llu, excused %llu\n"
+      "%llu worlds broke the promise\n",
+      static_cast<unsigned long long>(sum.worlds), static_cast<unsigned long long>(s.first), took,
+      static_cast<double>(sum.worlds) / took, static_cast<unsigned long long>(sum.events),
+      static_cast<unsigned long long>(sum.faults), static_cast<unsigned long long>(sum.writes),
+      static_cast<unsigned long long>(sum.commands), static_cast<unsigned long long>(sum.reads),
+      static_cast<unsigned long long>(sum.by_l1), static_cast<unsigned long long>(sum.within),
+      static_cast<unsigned long long>(sum.excused), static_cast<unsigned long long>(sum.bad));
   return sum.bad == 0 ? 0 : 1;
 }
 
@@ -295,14 +303,17 @@ int run_self_test(const Settings& s) {
       return !caught;
     });
     if (caught)
-      std::printf("caught  %-18s in %llu worlds, %.1f s; seed %llu: %s\n", std::string(a.name).c_str(), static_cast<unsigned long long>(worlds),
-                  seconds_now() - began, static_cast<unsigned long long>(caught->seed), caught->first);
+      std::printf("caught  %-18s in %llu worlds, %.1f s; seed %llu: %s\n", std::string(a.name).c_str(),
+                  static_cast<unsigned long long>(worlds), seconds_now() - began, static_cast<unsigned long long>(caught->seed),
+                  caught->first);
     else
-      std::printf("MISSED  %-18s in %llu worlds, %.1f s\n", std::string(a.name).c_str(), static_cast<unsigned long long>(worlds), seconds_now() - began);
+      std::printf("MISSED  %-18s in %llu worlds, %.1f s\n", std::string(a.name).c_str(), static_cast<unsigned long long>(worlds),
+                  seconds_now() - began);
     std::fflush(stdout);
     if (!caught) ++missed;
   }
-  for (const auto& [name, why] : not_expressed()) std::printf("left out %-17s %s\n", std::string(name).c_str(), std::string(why).c_str());
+  for (const auto& [name, why] : not_expressed())
+    std::printf("left out %-17s %s\n", std::string(name).c_str(), std::string(why).c_str());
   std::printf("%zu of %zu remedies noticed\n", ablations().size() - static_cast<std::size_t>(missed), ablations().size());
   return missed == 0 ? 0 : 1;
 }

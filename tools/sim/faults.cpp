@@ -12,14 +12,15 @@ namespace tiercache::sim {
 
 void World::next_fault() {
   if (plan_.faults.empty()) return;
-  scheduler_.at(scheduler_.now() + static_cast<Nanos>(random_.below(static_cast<std::uint64_t>(2 * plan_.between_faults) + 1)), [this] {
-    if (quiet_) return;
-    std::vector<Fault> kinds;
-    for (std::size_t i = 0; i < fault_kinds; ++i)
-      if (plan_.faults.has(static_cast<Fault>(i))) kinds.push_back(static_cast<Fault>(i));
-    begin(kinds[random_.below(kinds.size())]);
-    next_fault();
-  });
+  scheduler_.at(scheduler_.now() + static_cast<Nanos>(random_.below(static_cast<std::uint64_t>(2 * plan_.between_faults) + 1)),
+                [this] {
+                  if (quiet_) return;
+                  std::vector<Fault> kinds;
+                  for (std::size_t i = 0; i < fault_kinds; ++i)
+                    if (plan_.faults.has(static_cast<Fault>(i))) kinds.push_back(static_cast<Fault>(i));
+                  begin(kinds[random_.below(kinds.size())]);
+                  next_fault();
+                });
 }
 
 void World::begin(Fault fault) {
@@ -132,7 +133,9 @@ void World::begin_instance(Fault fault, Instance& instance) {
       else servers_.kill_client(s);
     }
   };
-  const auto hold = [now](Link& link, Direction way, Nanos time) { link.held_until[way] = std::max(link.held_until[way], now + time); };
+  const auto hold = [now](Link& link, Direction way, Nanos time) {
+    link.held_until[way] = std::max(link.held_until[way], now + time);
+  };
   switch (fault) {
     case Fault::crash: return crash(instance);
     case Fault::pause: {
@@ -143,9 +146,7 @@ void World::begin_instance(Fault fault, Instance& instance) {
     }
     case Fault::data_reset: return reset_all(true, false);
     case Fault::bus_reset: return reset_all(false, true);
-    case Fault::bus_refused:
-      instance.bus.refused_until = now + some(0.05, 1.5);
-      return reset_all(false, true);
+    case Fault::bus_refused: instance.bus.refused_until = now + some(0.05, 1.5); return reset_all(false, true);
     case Fault::hold_requests: return hold(instance.data, to_server, some(0.05, 1.5));
     case Fault::hold_answers: return hold(instance.data, to_client, some(0.05, 1.5));
     case Fault::hold_bus: return hold(instance.bus, to_client, some(0.1, 2.5));

@@ -21,6 +21,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include <dlfcn.h>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
@@ -29,7 +30,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
-#include <dlfcn.h>
 #include <random>
 
 namespace tiercache::sim {

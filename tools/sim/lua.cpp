@@ -73,9 +73,7 @@ Answer take(lua_State* l, int i) {
   return Answer::array(std::move(all));
 }
 
-Lua::State& state_of(lua_State* l) {
-  return *static_cast<Lua::State*>(lua_touserdata(l, lua_upvalueindex(1)));
-}
+Lua::State& state_of(lua_State* l) { return *static_cast<Lua::State*>(lua_touserdata(l, lua_upvalueindex(1))); }
 
 // lua_error() leaves by longjmp: nothing with a destructor may be alive where it is called.
 bool run_for(lua_State* l) {
@@ -156,7 +154,8 @@ std::string Lua::load(const std::string& text) {
 
 bool Lua::knows(std::string_view sha) const { return state_->compiled.contains(std::string(sha)); }
 
-Answer Lua::run(Redis& server, std::string_view sha, const std::vector<std::string>& keys, const std::vector<std::string>& arguments) {
+Answer Lua::run(Redis& server, std::string_view sha, const std::vector<std::string>& keys,
+                const std::vector<std::string>& arguments) {
   lua_State* const l = state_->lua;
   state_->server = &server;
   set_global(l, "KEYS", keys);

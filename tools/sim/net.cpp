@@ -80,7 +80,8 @@ int Network::connect(int fd) {
 void Network::post(const StreamPtr& stream, Direction way, Stream::Piece piece) {
   const Link& link = *stream->link;
   Nanos late = link.least + static_cast<Nanos>(random_.below(static_cast<std::uint64_t>(link.spread) + 1));
-  if (scheduler_.now() < link.slow_until[way]) late += static_cast<Nanos>(random_.below(static_cast<std::uint64_t>(link.slow_by) + 1));
+  if (scheduler_.now() < link.slow_until[way])
+    late += static_cast<Nanos>(random_.below(static_cast<std::uint64_t>(link.slow_by) + 1));
   if (way == to_server && scheduler_.now() < link.stuck_until && random_.below(8) == 0)
     stream->stuck_until = scheduler_.now() + static_cast<Nanos>(random_.below(static_cast<std::uint64_t>(link.stuck_by) + 1));
   piece.due = scheduler_.now() + late;
@@ -147,14 +148,15 @@ long Network::send(int fd, const char* bytes, std::size_t size) {
 bool Network::readable(const Stream& s) const noexcept {
   return !s.received.empty() || s.end || s.error != 0 || s.shut || s.state == Stream::State::failed;
 }
-bool Network::writable(const Stream& s) const noexcept { return s.state == Stream::State::open || s.state == Stream::State::failed; }
+bool Network::writable(const Stream& s) const noexcept {
+  return s.state == Stream::State::open || s.state == Stream::State::failed;
+}
 
 long Network::receive(int fd, char* to, std::size_t size, int flags) {
   Stream* const s = find(fd);
   if (s == nullptr) return fail(EBADF);
   const bool waits = (flags & MSG_DONTWAIT) == 0 && (s->flags & O_NONBLOCK) == 0;
-  if (!readable(*s) && waits)
-    scheduler_.block(s, s->receive_timeout != 0 ? scheduler_.now() + s->receive_timeout : never);
+  if (!readable(*s) && waits) scheduler_.block(s, s->receive_timeout != 0 ? scheduler_.now() + s->receive_timeout : never);
   if (!s->received.empty()) {
     const std::size_t n = std::min(size, s->received.size());
     std::memcpy(to, s->received.data(), n);
@@ -259,7 +261,9 @@ void Network::reset(const StreamPtr& stream, int error) {
 }
 
 void Network::forget_ended() {
-  std::erase_if(streams_, [](const StreamPtr& s) { return s->closed && (s->dropped || !s->served) && s->state != Stream::State::connecting; });
+  std::erase_if(streams_, [](const StreamPtr& s) {
+    return s->closed && (s->dropped || !s->served) && s->state != Stream::State::connecting;
+  });
 }
 
 void Network::end_process(Process& process) {

@@ -23,15 +23,15 @@ enum Direction : unsigned { to_server, to_client };
 
 /// What lies between one instance and the servers, for one kind of connection. Shared by its connections.
 struct Link {
-  Nanos least = 50 * micros;                 ///< on its way at least so long
-  Nanos spread = 100 * micros;               ///< and up to so much longer
-  std::array<Nanos, 2> held_until{};         ///< nothing comes through before: a cable that is cut and mended; TCP sends it again
-  std::array<Nanos, 2> slow_until{};         ///< each piece takes up to `slow_by` longer
+  Nanos least = 50 * micros;          ///< on its way at least so long
+  Nanos spread = 100 * micros;        ///< and up to so much longer
+  std::array<Nanos, 2> held_until{};  ///< nothing comes through before: a cable that is cut and mended; TCP sends it again
+  std::array<Nanos, 2> slow_until{};  ///< each piece takes up to `slow_by` longer
   Nanos slow_by = 0;
-  Nanos stuck_until = 0;                     ///< now and then a connection's requests get stuck, alone, for up to `stuck_by`
+  Nanos stuck_until = 0;  ///< now and then a connection's requests get stuck, alone, for up to `stuck_by`
   Nanos stuck_by = 0;
-  Nanos refused_until = 0;                   ///< new connections are refused
-  unsigned server = 0;                       ///< which of the servers the address leads to
+  Nanos refused_until = 0;  ///< new connections are refused
+  unsigned server = 0;      ///< which of the servers the address leads to
 };
 
 class Network;
@@ -104,7 +104,7 @@ class Network {
 
   // Of the server's side and the world's.
   void answer(const StreamPtr& stream, std::string bytes);
-  void drop(const StreamPtr& stream);  ///< the server closes: the client reads what was sent, then the end
+  void drop(const StreamPtr& stream);              ///< the server closes: the client reads what was sent, then the end
   void reset(const StreamPtr& stream, int error);  ///< both ends lose it with all that was under way
   [[nodiscard]] const std::vector<StreamPtr>& streams() const noexcept { return streams_; }
   void forget_ended();
@@ -130,8 +130,8 @@ class Network {
   Service& service_;
   Random random_;
   std::uint64_t next_id_ = 1;
-  std::vector<StreamPtr> streams_;           ///< those that are not over at both ends
-  std::vector<StreamPtr> sockets_;           ///< by descriptor
+  std::vector<StreamPtr> streams_;  ///< those that are not over at both ends
+  std::vector<StreamPtr> sockets_;  ///< by descriptor
   std::vector<std::unique_ptr<Event>> events_;
 };
 

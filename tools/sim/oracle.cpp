@@ -62,16 +62,15 @@ void Oracle::stored(std::string_view bytes) {
   if (const Birth* const b = birth(bytes)) births_[static_cast<std::size_t>(b - births_.data())].stored = scheduler_.now();
 }
 
-/// Outside of the promise: what was under way when Redis forgot, and was stored after that: nothing that still stood in Redis could
-/// tell that it was outdated. What had been stored before the loss, and came back with a snapshot, is not excused.
+/// Outside of the promise: what was under way when Redis forgot, and was stored after that: nothing that still stood in Redis
+/// could tell that it was outdated. What had been stored before the loss, and came back with a snapshot, is not excused.
 bool Oracle::is_excused(const Reading& r) const {
   if (r.torn && !r.by_l1) return true;
   const Row& row = rows[r.row];
   const Birth* const b = birth(r.nonce);
   if (b == nullptr || r.version >= row.committed) return false;
-  return std::any_of(row.lost_at.begin(), row.lost_at.end(), [&](Nanos lost) {
-    return b->made <= lost && b->stored >= lost && row.committed_at[r.version + 1] <= lost;
-  });
+  return std::any_of(row.lost_at.begin(), row.lost_at.end(),
+                     [&](Nanos lost) { return b->made <= lost && b->stored >= lost && row.committed_at[r.version + 1] <= lost; });
 }
 
 std::optional<std::string> Oracle::judge(const Reading& r) {
@@ -80,7 +79,8 @@ std::optional<std::string> Oracle::judge(const Reading& r) {
   const Row& row = rows[r.row];
   char text[200];
   if (r.key != r.row || r.version < 1 || r.version > row.committed) {
-    std::snprintf(text, sizeof text, "row %u answered with version %u of row %u, which was never written there", r.row, r.version, r.key);
+    std::snprintf(text, sizeof text, "row %u answered with version %u of row %u, which was never written there", r.row, r.version,
+                  r.key);
     return text;
   }
   const Nanos stale = r.version < row.acknowledged ? r.began - row.acknowledged_at[r.version + 1] : 0;
@@ -93,7 +93,8 @@ std::optional<std::string> Oracle::judge(const Reading& r) {
     ++excused;
     return std::nullopt;
   }
-  std::snprintf(text, sizeof text, "row %u (%s) answered by %s with version %u: %s; %.3f ms beyond the successor's acknowledgement, %.3f ms allowed",
+  std::snprintf(text, sizeof text,
+                "row %u (%s) answered by %s with version %u: %s; %.3f ms beyond the successor's acknowledgement, %.3f ms allowed",
                 r.row, std::string(name(row.way)).c_str(), r.by_l1 ? "L1" : "Redis or a loader", r.version,
                 old ? ("older than version " + std::to_string(r.own) + ", which the caller had written or named").c_str()
                     : "stale beyond the budget",

@@ -53,10 +53,10 @@ struct Reading {
   std::uint32_t key = 0;  ///< as the value itself says
   std::string_view nonce;
   Nanos began = 0;
-  Nanos bound = 0;         ///< how old an answer of L1 may be: the budget, or what the call asked for
-  std::uint32_t own = 0;   ///< the highest version that this process had been answered, or that a token names
+  Nanos bound = 0;        ///< how old an answer of L1 may be: the budget, or what the call asked for
+  std::uint32_t own = 0;  ///< the highest version that this process had been answered, or that a token names
   bool by_l1 = false;
-  bool torn = false;       ///< Redis was two masters at some time since it began, and L1 was not asked
+  bool torn = false;  ///< Redis was two masters at some time since it began, and L1 was not asked
 };
 
 class Oracle {

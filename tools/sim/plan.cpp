@@ -14,9 +14,9 @@ namespace {
 using lab::Remedy;
 
 constexpr std::array<std::string_view, fault_kinds> fault_names{
-    "server-empty", "server-snapshot", "server-stop", "promotion",   "demotion",      "flush",        "evict",    "full",
-    "scripts-lost", "foreign",         "crash",       "pause",       "data-reset",    "bus-reset",    "bus-refused", "hold-requests",
-    "hold-answers", "hold-bus",        "half-open",   "slow", "stuck", "slow-loads",    "failing-loads"};
+    "server-empty", "server-snapshot", "server-stop", "promotion", "demotion",   "flush",      "evict",        "full",
+    "scripts-lost", "foreign",         "crash",       "pause",     "data-reset", "bus-reset",  "bus-refused",  "hold-requests",
+    "hold-answers", "hold-bus",        "half-open",   "slow",      "stuck",      "slow-loads", "failing-loads"};
 
 constexpr std::uint32_t only(std::initializer_list<Way> list) {
   std::uint32_t bits = 0;
@@ -29,7 +29,8 @@ Nanos between(Random& random, Nanos low, Nanos high) {
 }
 /// As likely between 1 and 2 as between 100 and 200.
 Nanos spread(Random& random, Nanos low, Nanos high) {
-  return static_cast<Nanos>(static_cast<double>(low) * std::pow(static_cast<double>(high) / static_cast<double>(low), random.unit()));
+  return static_cast<Nanos>(static_cast<double>(low) *
+                            std::pow(static_cast<double>(high) / static_cast<double>(low), random.unit()));
 }
 
 }  // namespace
@@ -93,7 +94,8 @@ Plan draw_plan(std::uint64_t seed, const Ablation* ablation) {
   const std::size_t rows = 2 + random.below(7);
   for (std::size_t i = 0; i < rows; ++i) p.ways.push_back(static_cast<std::uint8_t>(random.below(ways)));
   p.budget = spread(random, 250, 2000) * millis;
-  p.heartbeat = random.below(3) != 0 ? 0 : between(random, std::max<Nanos>(10, p.budget / millis / 20), p.budget / millis / 3) * millis;
+  p.heartbeat =
+      random.below(3) != 0 ? 0 : between(random, std::max<Nanos>(10, p.budget / millis / 20), p.budget / millis / 3) * millis;
   constexpr std::array<std::uint32_t, 5> logs{0, 64, 64, 256, 16384};
   p.log_entries = logs[random.below(logs.size())];
   p.duration = std::clamp<Nanos>(p.budget * between(random, 6, 10), 2000 * millis, 12'000 * millis);

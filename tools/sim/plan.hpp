@@ -61,10 +61,10 @@ class Faults {
 struct Ablation {
   std::string_view name;
   std::vector<lab::Remedy> remedies;
-  Faults faults;              ///< none: as drawn
-  int log_entries = -1;       ///< -1: as drawn
-  std::uint32_t ways = 0;     ///< bits of Way; 0: as drawn
-  double pauses = -1;         ///< how often a flow stands still between two steps; -1: as drawn
+  Faults faults;           ///< none: as drawn
+  int log_entries = -1;    ///< -1: as drawn
+  std::uint32_t ways = 0;  ///< bits of Way; 0: as drawn
+  double pauses = -1;      ///< how often a flow stands still between two steps; -1: as drawn
 };
 [[nodiscard]] const std::vector<Ablation>& ablations();
 [[nodiscard]] const Ablation* find_ablation(std::string_view name);
@@ -81,7 +81,7 @@ struct Plan {
   std::uint32_t log_entries = 0;
   bool distrust = true;
   Nanos duration = 0;
-  Nanos think = 0;      ///< between two calls of a session, on average
+  Nanos think = 0;            ///< between two calls of a session, on average
   unsigned write_share = 15;  ///< percent
   std::uint64_t l1_bytes = 0;
   std::uint32_t pool = 2;
@@ -92,7 +92,7 @@ struct Plan {
   Nanos ttl = 0;
   Nanos l1_ttl = 0;
   Nanos data_least = 0, data_spread = 0, bus_least = 0, bus_spread = 0;
-  double pauses = 0;     ///< at each step of a flow, how likely
+  double pauses = 0;  ///< at each step of a flow, how likely
   Nanos pause_most = 0;
   Nanos replica_lag = 0;
   Faults faults;

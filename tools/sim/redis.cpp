@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "redis.hpp"
 
+#include <fnmatch.h>
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdlib>
-#include <fnmatch.h>
 #include <utility>
 
 namespace tiercache::sim {
 namespace {
 
 constexpr std::string_view wrong_type = "WRONGTYPE Operation against a key holding the wrong kind of value";
-constexpr std::array<std::string_view, 18> writing{"SET",  "DEL",  "UNLINK",           "INCR",      "XADD",    "ZADD",
-                                                   "ZREM", "COPY", "ZREMRANGEBYSCORE", "PEXPIRE",   "PERSIST", "PEXPIREAT",
-                                                   "FLUSHALL", "APPEND", "MSET",       "SETRANGE",  "RENAME",  "EXPIRE"};
+constexpr std::array<std::string_view, 18> writing{
+    "SET",     "DEL",     "UNLINK",    "INCR",     "XADD",   "ZADD", "ZREM",     "COPY",   "ZREMRANGEBYSCORE",
+    "PEXPIRE", "PERSIST", "PEXPIREAT", "FLUSHALL", "APPEND", "MSET", "SETRANGE", "RENAME", "EXPIRE"};
 constexpr std::array<std::string_view, 7> needing_memory{"SET", "INCR", "XADD", "ZADD", "COPY", "APPEND", "MSET"};
 
 template <class List>
@@ -217,7 +217,8 @@ Answer Redis::expiry(const std::vector<std::string>& argv) {
   if (argv[0] == "PTTL") return Answer::of(s == nullptr ? -2 : s->expires_ms == 0 ? -1 : s->expires_ms - now);
   if (s == nullptr) return Answer::of(0);
   if (argv[0] == "PERSIST") return Answer::of(std::exchange(s->expires_ms, 0) != 0 ? 1 : 0);
-  s->expires_ms = argv[0] == "PEXPIRE" ? now + integer(argv[2]) : static_cast<std::int64_t>(std::strtod(argv[2].c_str(), nullptr));
+  s->expires_ms =
+      argv[0] == "PEXPIRE" ? now + integer(argv[2]) : static_cast<std::int64_t>(std::strtod(argv[2].c_str(), nullptr));
   if (s->expires_ms <= now) keys.erase(argv[1]);
   return Answer::of(1);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// As much of Redis as the scripts and commands of tiercache use, in memory, with the clock of whoever made it. It runs the scripts'
-// own texts. sim_redis_test holds its answers against those of a redis-server.
+// As much of Redis as the scripts and commands of tiercache use, in memory, with the clock of whoever made it. It runs the
+// scripts' own texts. sim_redis_test holds its answers against those of a redis-server.
 #pragma once
 
 #include "resp.hpp"
@@ -46,8 +46,8 @@ class Redis {
   struct Hooks {
     std::function<std::int64_t()> now_ms;
     std::function<void(std::string_view channel, std::string_view message)> publish;
-    std::function<void(const std::string& key, std::string_view bytes)> stored = nullptr;    ///< a string was set
-    std::function<void(const std::string& key)> removed = nullptr;  ///< deleted, evicted or expired
+    std::function<void(const std::string& key, std::string_view bytes)> stored = nullptr;  ///< a string was set
+    std::function<void(const std::string& key)> removed = nullptr;                         ///< deleted, evicted or expired
   };
   Redis(Lua& lua, std::string run_id, Hooks hooks);
 
@@ -95,7 +95,8 @@ class Lua {
   /// Makes the script known. Empty: it does not compile.
   std::string load(const std::string& text);
   [[nodiscard]] bool knows(std::string_view sha) const;
-  Answer run(Redis& server, std::string_view sha, const std::vector<std::string>& keys, const std::vector<std::string>& arguments);
+  Answer run(Redis& server, std::string_view sha, const std::vector<std::string>& keys,
+             const std::vector<std::string>& arguments);
   struct State;
 
  private:

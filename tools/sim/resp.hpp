@@ -32,7 +32,9 @@ struct Answer {
 inline void write_answer(std::string& out, const Answer& a) {
   switch (a.type) {
     case Answer::Type::nil: out += "$-1\r\n"; break;
-    case Answer::Type::string: out.append("$").append(std::to_string(a.text.size())).append("\r\n").append(a.text).append("\r\n"); break;
+    case Answer::Type::string:
+      out.append("$").append(std::to_string(a.text.size())).append("\r\n").append(a.text).append("\r\n");
+      break;
     case Answer::Type::status: out.append("+").append(a.text).append("\r\n"); break;
     case Answer::Type::error: out.append("-").append(a.text).append("\r\n"); break;
     case Answer::Type::integer: out.append(":").append(std::to_string(a.integer)).append("\r\n"); break;

@@ -5,11 +5,11 @@
 
 #include <sys/mman.h>
 
+#include <cxxabi.h>
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
-#include <cxxabi.h>
 #include <utility>
 
 // From one stack to another: what a called function has to leave as it was is kept on the old one. (swapcontext() asks the kernel
@@ -100,8 +100,8 @@ struct Fiber {
   std::string name;
   std::function<void()> body;
   void* stack;
-  void* context = nullptr;  // the stack pointer while it waits
-  std::uint64_t turn = 0;  // counts the waits: a wake-up for an earlier one is none
+  void* context = nullptr;            // the stack pointer while it waits
+  std::uint64_t turn = 0;             // counts the waits: a wake-up for an earlier one is none
   std::uint64_t chosen = UINT64_MAX;  // the wait that somebody has ended already: its time-out comes too late
   bool woken = false;
   bool done = false;
@@ -193,8 +193,7 @@ bool Scheduler::block(const void* key, Nanos until, const void* second) {
     std::erase_if(waiters, [](const Waiter& w) { return w.fiber->turn != w.turn; });
     waiters.push_back({&fiber, turn});
   }
-  if (until != never)
-    at(std::max(until, now_), fiber.process, [this, &fiber, turn] { resume_fiber(fiber, turn, false); });
+  if (until != never) at(std::max(until, now_), fiber.process, [this, &fiber, turn] { resume_fiber(fiber, turn, false); });
   leave();
   return fiber.woken;
 }

@@ -89,8 +89,7 @@ void Servers::work(unsigned server, std::uint64_t stream) {
       });
     const StreamPtr to = client.stream;
     const Answer a = answer(server, client, *argv);
-    if (a.is_error())
-      scheduler_.note("refuses", stream, [&] { return a.text; });
+    if (a.is_error()) scheduler_.note("refuses", stream, [&] { return a.text; });
     std::string bytes;
     write_answer(bytes, a);
     scheduler_.note("", hash_of(bytes), [] { return std::string(); });
@@ -105,7 +104,8 @@ Answer Servers::answer(unsigned server, Client& client, const std::vector<std::s
     std::string bytes;
     for (std::size_t i = 1; i < argv.size(); ++i) {
       client.channels.push_back(argv[i]);
-      const Answer one = Answer::array({Answer::string("subscribe"), Answer::string(argv[i]), Answer::of(static_cast<std::int64_t>(i))});
+      const Answer one =
+          Answer::array({Answer::string("subscribe"), Answer::string(argv[i]), Answer::of(static_cast<std::int64_t>(i))});
       if (i + 1 == argv.size()) {
         if (!bytes.empty()) network_->answer(client.stream, std::move(bytes));
         return one;
@@ -126,8 +126,9 @@ Answer Servers::answer(unsigned server, Client& client, const std::vector<std::s
   if (name == "CLIENT" || name == "SELECT" || name == "AUTH") return Answer::ok();
   if (name == "WAIT") return Answer::of(0);
   if (name == "INFO") {
-    return Answer::string(argv.size() > 1 && argv[1] == "server" ? "# Server\r\nrun_id:" + redis.run_id + "\r\n"
-                                                               : "# Replication\r\nrole:" + std::string(redis.read_only ? "slave" : "master") + "\r\n");
+    return Answer::string(argv.size() > 1 && argv[1] == "server"
+                              ? "# Server\r\nrun_id:" + redis.run_id + "\r\n"
+                              : "# Replication\r\nrole:" + std::string(redis.read_only ? "slave" : "master") + "\r\n");
   }
   return redis.run(argv);
 }
@@ -143,7 +144,8 @@ void Servers::publish(unsigned server, std::string_view channel, std::string_vie
   for (auto& [id, client] : nodes_[server].clients) {
     if (std::find(client.channels.begin(), client.channels.end(), channel) == client.channels.end()) continue;
     std::string bytes;
-    write_answer(bytes, Answer::array({Answer::string("message"), Answer::string(std::string(channel)), Answer::string(std::string(message))}));
+    write_answer(bytes, Answer::array({Answer::string("message"), Answer::string(std::string(channel)),
+                                       Answer::string(std::string(message))}));
     network_->answer(client.stream, std::move(bytes));
   }
 }
@@ -193,12 +195,26 @@ KeySpace Servers::earlier(unsigned server, Nanos ago) const {
 std::string_view Servers::script_name(std::string_view given) const {
   const l2::Scripts& s = l2::scripts();
   const l2::BulkScripts& b = l2::bulk_scripts();
-  const std::pair<const l2::Script*, std::string_view> names[] = {
-      {&s.put, "put"}, {&s.erase, "erase"}, {&s.announce, "announce"}, {&s.lease_get, "lease_get"}, {&s.lease_fill, "lease_fill"},
-      {&s.lease_renew, "lease_renew"}, {&s.lease_release, "lease_release"}, {&s.remove_if, "remove_if"}, {&s.heartbeat, "heartbeat"},
-      {&s.resync, "resync"}, {&s.exists, "exists"}, {&s.erase_versions, "erase_versions"}, {&s.gate, "gate"}, {&s.put_many, "put_many"},
-      {&b.put, "put"}, {&b.lease_fill, "lease_fill"}, {&b.lease_get, "lease_get"}, {&b.erase, "erase"}, {&b.heartbeat, "heartbeat"},
-      {&b.members, "members"}};
+  const std::pair<const l2::Script*, std::string_view> names[] = {{&s.put, "put"},
+                                                                  {&s.erase, "erase"},
+                                                                  {&s.announce, "announce"},
+                                                                  {&s.lease_get, "lease_get"},
+                                                                  {&s.lease_fill, "lease_fill"},
+                                                                  {&s.lease_renew, "lease_renew"},
+                                                                  {&s.lease_release, "lease_release"},
+                                                                  {&s.remove_if, "remove_if"},
+                                                                  {&s.heartbeat, "heartbeat"},
+                                                                  {&s.resync, "resync"},
+                                                                  {&s.exists, "exists"},
+                                                                  {&s.erase_versions, "erase_versions"},
+                                                                  {&s.gate, "gate"},
+                                                                  {&s.put_many, "put_many"},
+                                                                  {&b.put, "put"},
+                                                                  {&b.lease_fill, "lease_fill"},
+                                                                  {&b.lease_get, "lease_get"},
+                                                                  {&b.erase, "erase"},
+                                                                  {&b.heartbeat, "heartbeat"},
+                                                                  {&b.members, "members"}};
   for (const auto& [script, name] : names)
     if (script->sha == given || script->text == given) return name;
   return "?";

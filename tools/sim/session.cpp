@@ -76,9 +76,9 @@ void Session::read(std::uint32_t row) {
   const std::string key = world.key_of(row);
   const Way way = world.oracle_.rows[row].way;
   // A lagging replica is behind by itself: only what L1 and Redis keep is the product's.
-  const Handle<Cell> cell = way == Way::buried && kind % 2 != 0
-                                ? shop.rows.get(key, options)
-                                : shop.rows.get_or_load(key, [this, row] { return load(row); }, options);
+  const Handle<Cell> cell = way == Way::buried && kind % 2 != 0 ? shop.rows.get(key, options)
+                                                                : shop.rows.get_or_load(
+                                                                      key, [this, row] { return load(row); }, options);
   take(row, cell, reading);
 }
 
@@ -100,9 +100,12 @@ void Session::read_many() {
 
 void Session::take(std::uint32_t row, const Handle<Cell>& cell, Reading reading, bool audits) {
   if (!cell) {  // no answer is no lie
-    world.scheduler_.note("unanswered", row, [&] { return world.key_of(row) + (cell.error() != nullptr ? ": " + cell.error()->message : " is absent"); });
-    if (audits) world.violate("after all was quiet row " + std::to_string(row) + " is not answered: " +
-                              (cell.error() != nullptr ? cell.error()->message : "absent"));
+    world.scheduler_.note("unanswered", row, [&] {
+      return world.key_of(row) + (cell.error() != nullptr ? ": " + cell.error()->message : " is absent");
+    });
+    if (audits)
+      world.violate("after all was quiet row " + std::to_string(row) +
+                    " is not answered: " + (cell.error() != nullptr ? cell.error()->message : "absent"));
     return;
   }
   const Source source = cell.source();
@@ -113,7 +116,9 @@ void Session::take(std::uint32_t row, const Handle<Cell>& cell, Reading reading,
   reading.nonce = cell->nonce;
   world.scheduler_.note("answered", std::uint64_t{row} << 32 | reading.version, [&] {
     return world.key_of(row) + " = version " + std::to_string(reading.version) + " by " +
-           (source == Source::l1 ? "L1" : source == Source::l2 ? "Redis" : "a loader");
+           (source == Source::l1   ? "L1"
+            : source == Source::l2 ? "Redis"
+                                   : "a loader");
   });
   // The source of a lagging replica may always be behind by itself.
   if (source == Source::loader && world.oracle_.rows[row].way == Way::buried) return;
@@ -126,7 +131,8 @@ void Session::write(std::uint32_t row) {
   if (r.way == Way::update) return update(row);
   if (r.way == Way::plain && (row % world.plan_.instances + 1 != instance.number || index != 0)) return;
   const std::uint32_t version = world.oracle_.commit(row);
-  world.scheduler_.note("commits", std::uint64_t{row} << 32 | version, [&] { return world.key_of(row) + " version " + std::to_string(version); });
+  world.scheduler_.note("commits", std::uint64_t{row} << 32 | version,
+                        [&] { return world.key_of(row) + " version " + std::to_string(version); });
   instance.unfinished.emplace_back(row, version);
   finish(row, version, false);
 }
@@ -147,7 +153,8 @@ void Session::write_many() {
     versions.push_back(world.oracle_.commit(row));
     instance.unfinished.emplace_back(row, versions.back());
     pairs.emplace_back(world.key_of(row), world.oracle_.make(row, versions.back()));
-    world.scheduler_.note("commits", std::uint64_t{row} << 32 | versions.back(), [&] { return pairs.back().first + " version " + std::to_string(versions.back()); });
+    world.scheduler_.note("commits", std::uint64_t{row} << 32 | versions.back(),
+                          [&] { return pairs.back().first + " version " + std::to_string(versions.back()); });
   }
   if (puts) {
     const auto answers = shop.rows.put_many(pairs);
@@ -186,7 +193,9 @@ void Session::finish(std::uint32_t row, std::uint32_t version, bool tried) {
 std::optional<Errc> Session::tell(std::uint32_t row, std::uint32_t version, bool tried) {
   const std::string key = world.key_of(row);
   // Also when it is told again: what it says is as old as its commit.
-  const auto cell = [&] { return world.oracle_.make(row, version, world.scheduler_.now() - world.oracle_.rows[row].committed_at[version]); };
+  const auto cell = [&] {
+    return world.oracle_.make(row, version, world.scheduler_.now() - world.oracle_.rows[row].committed_at[version]);
+  };
   const auto keep_token = [&](const Result<WriteToken>& r) {
     if (r && version >= world.tokens_[row].version) world.tokens_[row] = {*r, version};
     return code_of(r);
@@ -221,7 +230,8 @@ void Session::update(std::uint32_t row) {
     sleep(static_cast<Nanos>(random.below(2 * millis)));
     if (random.below(8) == 0) sleep(world.some(0.1, 0.8));
     version = world.oracle_.commit(row);
-    world.scheduler_.note("commits", std::uint64_t{row} << 32 | version, [&] { return world.key_of(row) + " version " + std::to_string(version); });
+    world.scheduler_.note("commits", std::uint64_t{row} << 32 | version,
+                          [&] { return world.key_of(row) + " version " + std::to_string(version); });
     // The promise for a process that dies is one of commits within the gate's time, and of a gate that Redis has kept.
     if (world.scheduler_.now() - began >= world.plan_.gate_ttl - 5 * millis || losses != world.oracle_.rows[row].lost_at.size())
       instance.unfinished.emplace_back(row, version);

@@ -30,7 +30,8 @@ World::World(std::uint64_t seed, const Ablation* ablation, Lua& lua, bool trace)
   if (trace) std::printf("%s\n", describe(plan_).c_str());
   servers_.serve(network_);
   servers_.row_of = [this](std::string_view key) { return row_of(key); };
-  servers_.keep_copies = plan_.faults.has(Fault::server_snapshot) || plan_.faults.has(Fault::promotion) || plan_.faults.has(Fault::demotion);
+  servers_.keep_copies =
+      plan_.faults.has(Fault::server_snapshot) || plan_.faults.has(Fault::promotion) || plan_.faults.has(Fault::demotion);
   network_.link_of = [this](Process& process, bool bus) {
     Instance& instance = *instances_[process.instance - 1];
     return bus ? &instance.bus : &instance.data;
@@ -62,7 +63,9 @@ std::optional<std::uint32_t> World::row_of(std::string_view physical) const {
   return row < oracle_.rows.size() ? std::optional(row) : std::nullopt;
 }
 
-Nanos World::some(double low, double high) { return static_cast<Nanos>(static_cast<double>(plan_.budget) * (low + random_.unit() * (high - low))); }
+Nanos World::some(double low, double high) {
+  return static_cast<Nanos>(static_cast<double>(plan_.budget) * (low + random_.unit() * (high - low)));
+}
 
 Config World::config_of(const Instance& instance) const {
   Config config;
@@ -131,7 +134,8 @@ void World::pass_point(lab::Point point, std::string_view key) {
   const Nanos most = random_.below(4) == 0 ? plan_.pause_most : std::min<Nanos>(plan_.pause_most, 5 * millis);
   const Nanos time = static_cast<Nanos>(random_.below(static_cast<std::uint64_t>(most) + 1));
   scheduler_.note("held", static_cast<std::uint64_t>(point), [&] {
-    return "at step " + std::to_string(static_cast<unsigned>(point)) + " of " + std::string(key) + " for " + std::to_string(time / micros) + " us";
+    return "at step " + std::to_string(static_cast<unsigned>(point)) + " of " + std::string(key) + " for " +
+           std::to_string(time / micros) + " us";
   });
   scheduler_.sleep_until(scheduler_.now() + time);
 }
@@ -160,11 +164,14 @@ void World::audit() {
           reading.row = row;
           reading.bound = plan_.budget;
           reading.began = scheduler_.now();
-          session.take(row, instance.shop->rows.get_or_load(key_of(row), [&] { return session.load(row); }, {.deadline = std::chrono::seconds(5)}),
+          session.take(row,
+                       instance.shop->rows.get_or_load(key_of(row), [&] { return session.load(row); },
+                                                       {.deadline = std::chrono::seconds(5)}),
                        reading, true);
         }
       }
-      if (!instance.shop->store.health().l1_coherent) violate("instance " + std::to_string(instance.number) + " is not coherent though all has been well for long");
+      if (!instance.shop->store.health().l1_coherent)
+        violate("instance " + std::to_string(instance.number) + " is not coherent though all has been well for long");
       if (auto sound = instance.shop->store.validate(); !sound) violate("L1 does not add up: " + sound.error().message);
       --instance.running;
     });
@@ -179,7 +186,8 @@ unsigned World::running() const {
 
 Outcome World::run() {
   for (auto& instance : instances_)
-    scheduler_.at(scheduler_.now() + static_cast<Nanos>(random_.below(50 * millis)), [this, &instance] { start_instance(*instance); });
+    scheduler_.at(scheduler_.now() + static_cast<Nanos>(random_.below(50 * millis)),
+                  [this, &instance] { start_instance(*instance); });
   next_fault();
   const Nanos end = scheduler_.now() + plan_.duration;
   bool going = true;

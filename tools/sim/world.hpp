@@ -18,7 +18,7 @@
 namespace tiercache::sim {
 
 struct Outcome {
-  bool ended = false;                    ///< false: it turned in circles, or did not come to rest
+  bool ended = false;                     ///< false: it turned in circles, or did not come to rest
   std::vector<std::string> violations{};  ///< each with its instant
   std::uint64_t hash = 0;
   std::uint64_t events = 0, reads = 0, by_l1 = 0, within = 0, excused = 0, writes = 0, commands = 0, faults = 0;
@@ -70,8 +70,8 @@ class World {
   std::vector<std::unique_ptr<Process>> dead_;
   unsigned master_ = 0;
   bool replacing_ = false;  ///< a master goes and another comes
-  Nanos torn_until_ = 0;  ///< two masters up to then
-  bool quiet_ = false;    ///< sessions end, faults are over
+  Nanos torn_until_ = 0;    ///< two masters up to then
+  bool quiet_ = false;      ///< sessions end, faults are over
   Outcome outcome_;
   struct Token {
     WriteToken token;
