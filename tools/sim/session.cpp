@@ -205,8 +205,8 @@ std::optional<Errc> Session::tell(std::uint32_t row, std::uint32_t version, bool
     case Way::plain: {
       if (tried) break;
       const auto r = shop.rows.put(key, cell());
-      // Where memory was out the key was erased instead, and that was announced.
-      if (!r && r.error().code == Errc::refused && r.error().message.starts_with("OOM")) return std::nullopt;
+      // Where memory was out the key was erased instead, as a rule, and that was announced.
+      if (!r && r.error().code == Errc::refused && r.error().message.ends_with("the key was erased instead")) return std::nullopt;
       return keep_token(r);
     }
     case Way::buried: return keep_token(shop.rows.erase(key, {.version = version}));
