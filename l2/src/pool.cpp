@@ -124,8 +124,8 @@ void Pool::begin_era() noexcept {
   idle_.clear();
 }
 
-// All lead to one server: with some of them still at a master that was replaced, and that answers reads, a caller would write to the
-// new one and then read the old one's value, and L1 would take it.
+// All lead to one server: with some of them still at a master that was replaced, and that answers reads, a caller would write to
+// the new one and then read the old one's value, and L1 would take it.
 void Pool::meet(std::uint64_t server) noexcept {
   if (server_ != 0 && server != server_) begin_era();
   server_ = server;

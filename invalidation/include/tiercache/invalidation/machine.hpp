@@ -23,8 +23,8 @@
 // shell sends at once after a subscription. So it is ignored: s(n) must not be before the confirmation.
 //
 // The epoch is another matter. A server that came back from an older snapshot gives its first numbers in the epoch that it had
-// then, until a heartbeat finds the run id changed. So no number tells the sink of an epoch on a new link, only a heartbeat, whose
-// script has compared the run ids, or a page of the log, whose script has, too.
+// then, until a heartbeat finds the run id changed. So no number tells the sink of an epoch on a new link, only a heartbeat,
+// whose script has compared the run ids, or a page of the log, whose script has, too.
 //
 // A disconnect takes nothing back: until s(n) + D lapses, what was missed was published after s(n), so it is within the budget.
 //
