@@ -391,9 +391,11 @@ class Bus final : public BusPort {
       subscriber_ = subscriber;
     }
 #ifdef TIERCACHE_LAB
-    beat_.lab_poll = [subscriber] {
-      if (link_cut()) subscriber->shut_link();
-    };
+    if (lab::bus_polls) {
+      beat_.lab_poll = [subscriber] {
+        if (link_cut()) subscriber->shut_link();
+      };
+    }
 #endif
     beat_.start();
     try {

@@ -66,6 +66,8 @@ void Machine::subscribed(ShardId id, SteadyTime now) {
   shard.subscribed = true;
   shard.streaming = false;
   shard.silent = false;
+  shard.proven = false;
+  shard.told = 0;
   shard.confirmed_at = shard.last_message = last_message_ = now;
   // Silence counts from the confirmation: a link that never carries anything must be noticed too.
   if (!lab::ablated(lab::Remedy::heartbeat)) silence_from_ = std::min(silence_from_, now + options_.budget);
@@ -109,7 +111,9 @@ std::string_view Machine::message(ShardId id, std::string_view bytes, SteadyTime
   backoff_ = options_.backoff_min;  // only now: a link that is confirmed and dies at once goes on backing off
 
   const bool heartbeat = parsed.head.kind == Kind::heartbeat;
+  shard.proven = shard.proven || heartbeat;
   if (heartbeat || parsed.head.sequence != 0) check_number(id, shard, parsed.head);
+  if (heartbeat) tell_epoch(id, shard);
   apply(id, parsed);
   // While numbers are missing neither a number nor a heartbeat proves anything.
   if ((heartbeat || parsed.head.sequence != 0) && !shard.replaying) sink_.on_applied(id, shard.epoch, shard.baseline);
@@ -143,15 +147,15 @@ void Machine::gap(ShardId id, GapReason reason) {
 
 /// A gap goes out before the message is applied: an entry put between the two would belong to neither generation's proof.
 void Machine::check_number(ShardId id, Shard& shard, const Head& head) {
-  if (!shard.has_baseline) return start_over(id, shard, head, true);
+  if (!shard.has_baseline) return start_over(id, shard, head);
   if (head.epoch != shard.epoch) {
     gap(id, GapReason::epoch_changed);
-    return start_over(id, shard, head, true);
+    return start_over(id, shard, head);
   }
   const std::uint64_t before = head.kind == Kind::heartbeat ? head.sequence : head.sequence - 1;  // a message's is never 0
   if (before < (shard.streaming ? shard.stream : shard.floor)) {
     gap(id, GapReason::regressed);
-    return start_over(id, shard, head, shard.replaying);
+    return start_over(id, shard, head);
   }
   if (!shard.streaming || before > shard.stream) shard.needed = before;
   shard.streaming = true;
@@ -168,7 +172,7 @@ void Machine::check_number(ShardId id, Shard& shard, const Head& head) {
 }
 
 /// All that was before is void, or nothing was; the stream begins with this number.
-void Machine::start_over(ShardId id, Shard& shard, const Head& head, bool tell_epoch) {
+void Machine::start_over(ShardId id, Shard& shard, const Head& head) {
   if (shard.replaying) {
     bump(counters_.resyncs_voided);
     end_replay(shard);
@@ -176,7 +180,13 @@ void Machine::start_over(ShardId id, Shard& shard, const Head& head, bool tell_e
   shard.has_baseline = shard.streaming = true;
   shard.epoch = head.epoch;
   shard.baseline = shard.stream = shard.needed = head.sequence;
-  if (tell_epoch) sink_.on_epoch(id, head.epoch);
+  tell_epoch(id, shard);
+}
+
+void Machine::tell_epoch(ShardId id, Shard& shard) {
+  if (!shard.proven || shard.replaying || shard.told == shard.epoch) return;
+  shard.told = shard.epoch;
+  sink_.on_epoch(id, shard.epoch);
 }
 
 void Machine::begin_replay(Shard& shard) {
@@ -202,7 +212,7 @@ void Machine::give_up(ShardId id, Shard& shard) {
   shard.has_baseline = shard.streaming;
   if (!shard.streaming) return;  // the next number tells the epoch
   shard.baseline = shard.stream;
-  sink_.on_epoch(id, shard.epoch);
+  tell_epoch(id, shard);
   sink_.on_applied(id, shard.epoch, shard.baseline);
 }
 
@@ -237,7 +247,8 @@ bool Machine::page(ShardId id, const Page& page, SteadyTime now) {
     bump(counters_.resyncs_replayed);
     end_replay(shard);
     if (shard.streaming) shard.baseline = std::max(shard.baseline, shard.stream);
-    sink_.on_epoch(id, shard.epoch);
+    shard.proven = true;  // the log's script has compared the run ids
+    tell_epoch(id, shard);
     sink_.on_applied(id, shard.epoch, shard.baseline);
   }
   return replaying_ == 0;

@@ -57,6 +57,12 @@ void Pool::run() {
     }
     lock.lock();
     tried_ = true;
+    if (c && !closing_ && era != era_) {  // it leads where nobody wants to go any more, perhaps
+      c->reset();
+      --open_;
+      wake_all();
+      continue;
+    }
     if (c && !closing_) {
       counters_.connects.fetch_add(1, std::memory_order_relaxed);
       if (std::exchange(ever_connected_, true)) counters_.reconnects.fetch_add(1, std::memory_order_relaxed);
@@ -64,7 +70,8 @@ void Pool::run() {
       level = LogLevel::warn;
       available_.store(true, std::memory_order_relaxed);
       timeouts_ = 0;
-      idle_.push_back({std::move(*c), era});
+      meet((*c)->server());
+      idle_.push_back({std::move(*c), era_});
       wake_all();
       continue;
     }
@@ -115,6 +122,13 @@ void Pool::begin_era() noexcept {
   timeouts_ = 0;
   open_ -= idle_.size();
   idle_.clear();
+}
+
+// All lead to one server: with some of them still at a master that was replaced, and that answers reads, a caller would write to
+// the new one and then read the old one's value, and L1 would take it.
+void Pool::meet(std::uint64_t server) noexcept {
+  if (server_ != 0 && server != server_) begin_era();
+  server_ = server;
 }
 
 void Pool::wake_all() noexcept {
@@ -172,9 +186,11 @@ Result<Pool::Loan> Pool::open_more(std::unique_lock<std::mutex>& lock, Deadline 
   lock.lock();
   if (c && !closing_) {
     counters_.connects.fetch_add(1, std::memory_order_relaxed);
-    if (era == era_) timeouts_ = 0;
+    const bool current = era == era_;
+    if (current) timeouts_ = 0;
+    if (current) meet((*c)->server());
     lent_.push_back(c->get());
-    return Loan(*this, std::move(*c), era, use);
+    return Loan(*this, std::move(*c), current ? era_ : era, use);
   }
   --open_;
   if (use == Use::call) --calls_;

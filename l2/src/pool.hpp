@@ -102,6 +102,7 @@ class Pool {
   void note_timeout(std::uint64_t era) noexcept;
   void trip(Error why) noexcept;
   void begin_era() noexcept;
+  void meet(std::uint64_t server) noexcept;
   void wake_all() noexcept;
   Duration jittered(Duration longest) noexcept;
   Error refusal() const;
@@ -122,6 +123,7 @@ class Pool {
   std::size_t open_ = 0;           ///< idle, lent or being opened
   std::size_t calls_ = 0;          ///< of these, lent to callers or being opened by them; at most pool_size
   unsigned timeouts_ = 0;          ///< of this era, since the last success
+  std::uint64_t server_ = 0;       ///< the run that the newest connection leads to
   std::uint64_t era_ = 0;          ///< renew() and trip() begin a new one; what is of an elder one is not kept
   SteadyTime renewed_at_{};
   SteadyTime no_growth_until_{};

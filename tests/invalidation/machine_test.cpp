@@ -18,7 +18,7 @@ using ::testing::Le;
 using ::testing::Not;
 using ::testing::StartsWith;
 
-TEST_F(MachineTest, FirstSubscriptionIsAGapThenTheFirstNumberedMessageSetsEpochAndBaseline) {
+TEST_F(MachineTest, FirstSubscriptionIsAGapThenTheFirstNumberedMessageSetsTheBaseline) {
   make();
   EXPECT_EQ(machine_->wake_at(), SteadyTime::min());
   ASSERT_EQ(machine_->tick(at(0)), Action::connect);
@@ -31,9 +31,27 @@ TEST_F(MachineTest, FirstSubscriptionIsAGapThenTheFirstNumberedMessageSetsEpochA
   EXPECT_THAT(sink_.take(), ElementsAre("gap 0 subscribed"));
 
   EXPECT_EQ(invalidate(4, 41, "k1"), "");
-  EXPECT_THAT(sink_.take(), ElementsAre("epoch 0 5001", "invalidate 0 k1 v3 w9"));
+  EXPECT_THAT(sink_.take(), ElementsAre("invalidate 0 k1 v3 w9"));
   EXPECT_EQ(invalidate(5, 42, "k2"), "");
   EXPECT_THAT(sink_.take(), ElementsAre("invalidate 0 k2 v3 w9"));
+}
+
+// A server back from an older snapshot numbers in the epoch of before until a heartbeat finds its run id changed: were that epoch
+// believed, values of the snapshot would be.
+TEST_F(MachineTest, TheEpochOfANewLinkIsToldByItsFirstHeartbeatAndByNoOtherNumber) {
+  settle(7);
+  machine_->disconnected(at(10));
+  link_up(200);
+  sink_.take();
+  invalidate(201, 3, "k");
+  invalidate(202, 4, "l");
+  EXPECT_THAT(sink_.take(), ElementsAre("invalidate 0 k v3 w9", "invalidate 0 l v3 w9"));
+  heartbeat(203, other, 1, 0, epoch_b);  // which begins another
+  EXPECT_THAT(sink_.take(), ElementsAre("gap 0 epoch_changed", "epoch 0 5002"));
+  invalidate(204, 1, "m", epoch_a);  // the counter was lost: on a link that is proven any epoch but the last one is a new one
+  EXPECT_THAT(sink_.take(), ElementsAre("gap 0 epoch_changed", "epoch 0 5001", "invalidate 0 m v3 w9"));
+  heartbeat(205, other, 2, 1);
+  EXPECT_THAT(sink_.take(), IsEmpty());
 }
 
 TEST_F(MachineTest, AHeartbeatSetsTheBaselineToo) {
@@ -101,7 +119,9 @@ TEST_F(MachineTest, AnUnnumberedMessageSetsNoBaseline) {
   link_up(0);
   invalidate(1, 0, "oom");
   invalidate(2, 50, "k");
-  EXPECT_THAT(sink_.take(), ElementsAre("gap 0 subscribed", "invalidate 0 oom v3 w9", "epoch 0 5001", "invalidate 0 k v3 w9"));
+  EXPECT_THAT(sink_.take(), ElementsAre("gap 0 subscribed", "invalidate 0 oom v3 w9", "invalidate 0 k v3 w9"));
+  heartbeat(3, other, 1, 50);
+  EXPECT_THAT(sink_.take(), ElementsAre("epoch 0 5001"));
 }
 
 TEST_F(MachineTest, AWakeIsPassedOnAndTakesNoPlaceInTheOrder) {
@@ -283,7 +303,9 @@ TEST_F(MachineTest, ADisconnectIsAGapAtOnceAndTheNextSubscriptionStartsWithoutAB
   EXPECT_THAT(sink_.take(), IsEmpty());
   link_up(200);
   invalidate(201, 50, "k", epoch_b);
-  EXPECT_THAT(sink_.take(), ElementsAre("gap 0 subscribed", "epoch 0 5002", "invalidate 0 k v3 w9"));
+  EXPECT_THAT(sink_.take(), ElementsAre("gap 0 subscribed", "invalidate 0 k v3 w9"));
+  heartbeat(202, other, 1, 50, epoch_b);
+  EXPECT_THAT(sink_.take(), ElementsAre("epoch 0 5002"));
 }
 
 TEST_F(MachineTest, AFailedConnectIsNoGap) {
@@ -357,7 +379,7 @@ TEST_F(MachineTest, WithoutHeartbeatsAStoppedLinkStaysCoherentForEver) {
   link_up(0);
   EXPECT_THAT(sink_.take(), ElementsAre("gap 0 subscribed", "coherent 0 forever"));
   invalidate(1, 1, "k");
-  EXPECT_THAT(sink_.take(), ElementsAre("epoch 0 5001", "invalidate 0 k v3 w9", "coherent 0 forever"));
+  EXPECT_THAT(sink_.take(), ElementsAre("invalidate 0 k v3 w9", "coherent 0 forever"));
   EXPECT_EQ(machine_->wake_at(), SteadyTime::max());
   EXPECT_EQ(machine_->tick(at(3'600'000)), Action::none);
   EXPECT_THAT(sink_.take(), IsEmpty());

@@ -22,6 +22,10 @@
 // (behind a proxy or across a cluster's bus the two may differ), and costs nothing but the wait for the next heartbeat, which the
 // shell sends at once after a subscription. So it is ignored: s(n) must not be before the confirmation.
 //
+// The epoch is another matter. A server that came back from an older snapshot gives its first numbers in the epoch that it had
+// then, until a heartbeat finds the run id changed. So no number tells the sink of an epoch on a new link, only a heartbeat,
+// whose script has compared the run ids, or a page of the log, whose script has, too.
+//
 // A disconnect takes nothing back: until s(n) + D lapses, what was missed was published after s(n), so it is within the budget.
 //
 // Resync. Where the announcements are logged, a new subscription does not void: the machine still knows up to which number it
@@ -155,6 +159,8 @@ class Machine {
     bool silent = false;     ///< reported already, nothing came since
     bool replaying = false;  ///< numbers above the baseline are missing, or may be; the log is asked
     bool streaming = false;  ///< this link has carried a number
+    bool proven = false;     ///< this link's server, in its present run, is known to go by the epoch that it names
+    std::uint64_t told = 0;  ///< the epoch that the sink takes to be in force; 0: it knows of none
     std::uint64_t epoch = 0;
     std::uint64_t baseline = 0;  ///< all numbers up to it were applied, or are void
     std::uint64_t stream = 0;    ///< streaming: the last number this link stood at
@@ -167,7 +173,8 @@ class Machine {
 
   void gap(ShardId id, GapReason reason);
   void check_number(ShardId id, Shard& shard, const Head& head);
-  void start_over(ShardId id, Shard& shard, const Head& head, bool tell_epoch);
+  void start_over(ShardId id, Shard& shard, const Head& head);
+  void tell_epoch(ShardId id, Shard& shard);
   void begin_replay(Shard& shard);
   void end_replay(Shard& shard);
   void give_up(ShardId id, Shard& shard);

@@ -79,6 +79,8 @@ inline void point(Point p, std::string_view key) {
 /// and refuses to connect while it stands.
 inline std::atomic<bool> bus_reader_stopped{false};
 inline std::atomic<bool> bus_link_cut{false};
+/// Whether heartbeats look every 2 ms for a cut link; off where time is virtual and links are cut otherwise.
+inline std::atomic<bool> bus_polls{true};
 
 /// How often who waits for a lease asks without a word from the bus; 0: as in the shipped build.
 inline std::atomic<std::int64_t> lease_poll_ms{0};
