@@ -124,6 +124,12 @@ TEST(Report, QuantilesOfANanosecondHistogramAreInMicroseconds) {
   EXPECT_LT(q.p999, 0.52);
 }
 
+TEST(Report, TextOfAnyLengthIsFormattedWhole) {
+  const std::string longer(2000, 'x');
+  EXPECT_EQ(format("%s|%d", longer.c_str(), 7), longer + "|7");
+  EXPECT_EQ(format("%s", ""), "");
+}
+
 TEST(Report, NumbersAreGrouped) {
   EXPECT_EQ(grouped(0), "0");
   EXPECT_EQ(grouped(999), "999");

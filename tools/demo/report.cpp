@@ -5,7 +5,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include <array>
 #include <cstdarg>
 #include <cstdio>
 #include <string_view>
@@ -20,13 +19,16 @@ double ratio(std::uint64_t part, std::uint64_t whole) noexcept {
 }  // namespace
 
 std::string format(const char* pattern, ...) {
-  std::array<char, 512> buffer;
   std::va_list args;
   va_start(args, pattern);
-  const int n = std::vsnprintf(buffer.data(), buffer.size(), pattern, args);
+  std::va_list again;
+  va_copy(again, args);
+  const int n = std::vsnprintf(nullptr, 0, pattern, args);
   va_end(args);
-  if (n < 0) return {};
-  return {buffer.data(), std::min(static_cast<std::size_t>(n), buffer.size() - 1)};
+  std::string text(n < 0 ? 0 : static_cast<std::size_t>(n), '\0');
+  if (n > 0) std::vsnprintf(text.data(), text.size() + 1, pattern, again);
+  va_end(again);
+  return text;
 }
 
 std::string grouped(std::uint64_t n) {
