@@ -42,8 +42,8 @@ struct Report {
   std::uint64_t lost = 0, wrong = 0, checked_keys = 0;
   std::optional<double> recovery_ms;  ///< none: Redis was not killed, or L1 did not become valid again
   Quantiles l1_hit_us, l2_hit_us, load_us, bus_lag_us;
-  std::optional<double> l1_ratio_before;  ///< of the quarter before the kill; none: cannot be judged
-  std::optional<double> l1_ratio_last;    ///< of the last window of that length in which L1 was valid again
+  std::optional<double> l1_ratio_before;     ///< of the quarter before the kill; none: cannot be judged
+  std::optional<double> l1_ratio_last;       ///< of the last window of that length in which L1 was valid again
   static constexpr double return_min = 0.5;  ///< the share of `before` that `last` must reach
   std::optional<TraceFacts> trace;
   std::optional<FaultFacts> faults;
