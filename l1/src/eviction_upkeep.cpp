@@ -17,10 +17,10 @@ constexpr std::uint64_t coldest_buckets = 256;
 constexpr unsigned quota_buckets = 64;
 constexpr unsigned sweep_patience = 4;
 constexpr unsigned sweep_more = 16;  // slots looked at by one store while void entries are found
-// A search: so many stores sweep as if void entries had been found, once in so many. In the mean a store looks at no more slots
-// for it than for the sweep.
+// A search: so many stores sweep as if void entries had been found, once in so many, as long as searches find any. So a store
+// looks at one slot more in the mean, and as many entries go as come.
 constexpr std::uint64_t search_stores = 16;
-constexpr std::uint64_t search_interval = 256;
+constexpr std::uint64_t search_interval = 64;
 
 }  // namespace
 
@@ -75,6 +75,7 @@ void Eviction::sweep(Work& work) noexcept {
       if (--patience == 0) break;
       continue;
     }
+    will_expire(*held.entry);  // where one is, more may be
     drop(work, held, true);
   }
   const bool found = work.freed != freed_before || searching;

@@ -180,22 +180,30 @@ Result<Pool::Loan> Pool::borrow(Deadline deadline, Use use) {
 Result<Pool::Loan> Pool::open_more(std::unique_lock<std::mutex>& lock, Deadline deadline, Use use) {
   ++open_;
   if (use == Use::call) ++calls_;
-  const std::uint64_t era = era_;
-  lock.unlock();
-  auto c = connect(deadline.sooner(Deadline::after(options_.connect_timeout)));
-  lock.lock();
-  if (c && !closing_) {
+  std::uint64_t era = era_;
+  const auto connect_now = [&] {
+    lock.unlock();
+    auto made = connect(deadline.sooner(Deadline::after(options_.connect_timeout)));
+    lock.lock();
+    return made;
+  };
+  auto c = connect_now();
+  while (c && !closing_ && era != era_ && !deadline.passed()) {  // it leads where nobody wants to go any more, perhaps
+    era = era_;
+    c = connect_now();
+  }
+  if (c && !closing_ && era == era_) {
     counters_.connects.fetch_add(1, std::memory_order_relaxed);
-    const bool current = era == era_;
-    if (current) timeouts_ = 0;
-    if (current) meet((*c)->server());
+    timeouts_ = 0;
+    meet((*c)->server());
     lent_.push_back(c->get());
-    return Loan(*this, std::move(*c), current ? era_ : era, use);
+    return Loan(*this, std::move(*c), era_, use);
   }
   --open_;
   if (use == Use::call) --calls_;
   wake_all();  // close() waits for open_ too
   if (closing_) return refusal();
+  if (c) return Error{Errc::deadline_exceeded, "the connections were renewed while this one was made"};
   if (c.error().code == Errc::deadline_exceeded) note_timeout(era);
   if (open_ == 0) {
     keeper_.notify_one();

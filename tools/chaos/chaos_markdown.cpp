@@ -44,7 +44,7 @@ std::string preface(const ChaosReport& r) {
   text +=
       "After the run and a quiet of 2 D every copy in Redis and in every L1 is compared with its row. Excused, and counted, are "
       "answers of Redis itself (never of L1) while it has two masters or has just lost data, and crossing puts whose version "
-      "Redis lost. Without any one of the remedies in the library the same checker reports violations "
+      "Redis lost. Without any one of 16 of the library's remedies the same checker reports violations "
       "(`./run stress coherence --self-test`).\n\n";
   return text;
 }
