@@ -76,6 +76,31 @@ TEST(Race22, LeftAloneItIs) {
   EXPECT_EQ(comes_back_after_its_erase(), std::optional(true));
 }
 
+// Race 12, in one process. A connection is in use while the address comes to mean another server; then another one is opened.
+// With both in the pool a caller would write to the new server and read from the old one, and L1 would take that.
+TEST(Race12, APoolThatMeetsAnotherServerLeavesTheOneBefore) {
+  RedisServer before;
+  RedisServer after;
+  Client direct(after);
+  ASSERT_FALSE(direct.put("1", "new").error);
+  TcpProxy proxy(before.port());
+  l2::Options o = Client::options_of(before.url_at(proxy.port()));
+  o.pool_size = 2;
+  Client c(o);
+  ASSERT_FALSE(c.put("1", "old").error);
+  before.pause();
+  const auto commands = c.stats().commands;
+  auto held = std::async(std::launch::async, [&] { return c.get("1", Deadline::after(30s)); });
+  ASSERT_TRUE(eventually([&] { return c.stats().commands > commands; }));
+  proxy.retarget(after.port());
+  EXPECT_EQ(c.value("1"), "new");
+  before.resume();
+  const RemoteReply late = held.get();
+  ASSERT_FALSE(late.error);
+  EXPECT_EQ(late.values.at(0)->bytes.substr(payload_at), "old");
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(c.value("1"), "new");
+}
+
 // Race 5, between announcement and store. B hears of the write and reads at once; if the store is not part of the same step it
 // reads the old value, and keeps it, since the announcement has already been.
 struct Race5 : ::testing::Test {
