@@ -15,7 +15,7 @@ constexpr std::uint64_t rate_least = 2, rate_most = 64;  // one key in so many i
 constexpr std::uint64_t bytes_sampled = 72;              // for a key in all shadows, nearly
 // Entries of a shadow, if the least rate gives as many. With 128 the choice depended on which keys were in the sample: in caches
 // of 700 to 12,000 entries the hit ratio lay up to .07 lower in one process of four.
-constexpr std::uint64_t sample_least = 700;
+constexpr std::uint64_t sample_least = 660;
 constexpr double keep = .8;  // of the past, an epoch
 
 /// `most`: what a shadow has memory for.

@@ -205,8 +205,10 @@ std::optional<Errc> Session::tell(std::uint32_t row, std::uint32_t version, bool
     case Way::plain: {
       if (tried) break;
       const auto r = shop.rows.put(key, cell());
-      // Where memory was out the key was erased instead, as a rule, and that was announced.
-      if (!r && r.error().code == Errc::refused && r.error().message.ends_with("the key was erased instead")) return std::nullopt;
+      // Where memory was out the key was erased instead, which was announced, unless the refusal says that it could not be.
+      if (!r && r.error().code == Errc::refused && r.error().message.starts_with("OOM") &&
+          r.error().message.find("nor could the key be erased") == std::string::npos)
+        return std::nullopt;
       return keep_token(r);
     }
     case Way::buried: return keep_token(shop.rows.erase(key, {.version = version}));
