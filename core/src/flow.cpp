@@ -90,6 +90,13 @@ ReadResult keep(StoreCore& core, ViewState& view, const Asked& asked, std::strin
   ReadResult r;
   r.source = source;
   r.version = fetched.version;
+  // What a master that was replaced still answers: the bus, which listens to another server, never tells that it is old. Seen by
+  // a fill whose ticket was taken after a message of that server was applied; one from before is fenced.
+  if (fetched.server && !core.coherence.always_valid() && !lab::ablated(lab::Remedy::one_server) &&
+      *fetched.server != core.bus_server.load(std::memory_order_acquire)) {  // (1) pairs with (4) of store_core.cpp
+    r.owned = std::move(fetched.value);
+    return r;
+  }
   l1::EntryMeta meta;
   meta.version = fetched.version;
   meta.generation = asked.generation;

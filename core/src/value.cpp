@@ -57,6 +57,7 @@ Opened open_value(StoreCore& core, ViewState& view, const PhysicalKey& key, cons
     return verdict == Verdict::good ? Opened::unusable : Opened::poison;
   }
   out.version = envelope.version;
+  out.server = bytes.server;
   out.ttl_ms = bytes.ttl_ms;
   if (envelope.hard_ttl_ms > 0)
     out.ttl_ms = bytes.ttl_ms < 0 ? envelope.hard_ttl_ms : std::min(bytes.ttl_ms, envelope.hard_ttl_ms);

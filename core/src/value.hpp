@@ -19,6 +19,7 @@ struct Fetched {
   std::uint64_t version = 0;
   std::int64_t ttl_ms = -1;  // left in L2; -1: does not expire
   std::int64_t soft_lead_ms = 0;
+  std::optional<std::uint64_t> server{};  // which run of which server answered; none: it was loaded
 };
 
 enum class Opened : std::uint8_t {

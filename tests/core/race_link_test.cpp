@@ -96,5 +96,42 @@ TEST_P(HalfOpenLink, Row7) {
 }
 INSTANTIATE_TEST_SUITE_P(Races, HalfOpenLink, ::testing::Bool(), race_name);
 
+// The address comes to mean another master, where the row is 2. B's bus has gone over; a connection for calls still leads to the
+// old one, which answers 1. That answer is held; B's calls go over as well, and its L1 is valid again. No message about the row
+// will come: it was written before B listened. L1 must not take the answer.
+class ReplacedMaster : public Race {};
+TEST_P(ReplacedMaster, Row12) {
+  const Ablated ablated(lab::Remedy::one_server, !remedy());
+  RedisServer after;
+  TcpProxy proxy(server.port());
+  Gate gate(lab::Point::l2_reply_to_l1_commit);
+  Instance writer(instance_config(after.url()));
+  Config config = instance_config(server.url_at(proxy.port()));
+  config.l2.pool_size = 1;
+  Instance b(config);
+  ASSERT_TRUE(b.view.put("k", 1).ok());
+  ASSERT_TRUE(writer.view.put("k", 2).ok());
+  b.wait_coherent();
+  // All the connections that there may be, so that none is made to the new master before the old ones are gone.
+  ASSERT_TRUE(eventually([&] { return static_cast<void>(b.get("other")), b.store().stats().l2.connects >= 2; }));
+  proxy.retarget(after.port());
+  lab::bus_link_cut = true;
+  ASSERT_TRUE(eventually([&] { return !b.store().stats().bus.subscribed; }));
+  lab::bus_link_cut = false;
+  ASSERT_TRUE(eventually([&] { return b.store().stats().bus.subscribed; }));
+  // The writer's heartbeats: what B held from the old master is void by now.
+  const std::uint64_t heard = b.store().stats().bus.messages;
+  ASSERT_TRUE(eventually([&] { return b.store().stats().bus.messages >= heard + 3; }));
+  auto reader = std::async(std::launch::async, [&] { return gate.arm(), b.get("k"); });
+  gate.wait_reached();
+  server.command({"CLIENT", "KILL", "TYPE", "normal"});
+  b.wait_coherent();
+  b.wait_applied();
+  gate.open();
+  EXPECT_EQ(reader.get(), 1);
+  EXPECT_EQ(b.get("k"), remedy() ? 2 : 1);
+}
+INSTANTIATE_TEST_SUITE_P(Races, ReplacedMaster, ::testing::Bool(), race_name);
+
 }  // namespace
 }  // namespace tiercache::testing

@@ -38,6 +38,7 @@ enum class Remedy : unsigned {
   wake,              ///< a word on the bus wakes who waits for a lease
   tombstone,         ///< an erase that carries a version leaves it behind
   server_distrust,   ///< where epochs are distrusted, so are values of a server that the bus has not heard from
+  one_server,        ///< L1 takes no value of another server than the one that the bus listens to
   as_of_check,       ///< a read with max_staleness looks as of when L1 is coherent, and boards no fetch older than that
   applied_check,     ///< a read with a token looks whether its write was applied here, and boards no fetch begun before
   group_echo,        ///< the echo of grouped puts is done for when all of their callers have erased, not the first
