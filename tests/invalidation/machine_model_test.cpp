@@ -104,8 +104,8 @@ class World final : public BusSink {
       case 5: refuses_ = !refuses_; break;
       case 6: lose(); break;
       case 7: repeat(); break;
-      case 9: log_.clear(); break;                                    // evicted
-      case 10: sequence_ = 0, begun_ = false, drop_log_now(); break;  // its counter evicted
+      case 9: log_.clear(); break;       // evicted
+      case 10: forget_counter(); break;  // evicted
       default: swap(); break;
     }
   }
@@ -124,7 +124,7 @@ class World final : public BusSink {
         if (refuses_) return machine_.disconnected(now_);
         if (machine_.connected(now_) == Machine::Action::subscribe) {
           linked_ = true;
-          confirmed_ = stopped_ = based_ = false;
+          confirmed_ = stopped_ = based_ = lost_ = forgot_ = false;
           confirm_after_ = now_ + milliseconds(pick(300));
           queue_.clear();
         }
@@ -236,8 +236,19 @@ class World final : public BusSink {
   }
   // A single node does none of these three; a cluster's bus may. What bears no number cannot be checked and so is spared, and so
   // is what comes before the first number of a subscription: there the machine relies on the stream being without holes.
+  // A number that was lost shows at the next one. Not so if the counter is lost besides, and gives it a second time, or tells in
+  // a heartbeat that it was never given: no number can tell these two apart, so a link has one of them at most.
   void lose() {
-    if (based_ && !queue_.empty() && queue_.front().numbered) queue_.pop_front();
+    if (!based_ || forgot_ || queue_.empty() || !queue_.front().numbered) return;
+    queue_.pop_front();
+    lost_ = true;
+  }
+  void forget_counter() {
+    if (lost_) return;
+    sequence_ = 0;
+    begun_ = false;
+    forgot_ = linked_;
+    drop_log_now();
   }
   void repeat() {
     if (!queue_.empty() && queue_.front().numbered) queue_.push_back(queue_.front());
@@ -281,6 +292,8 @@ class World final : public BusSink {
   bool confirmed_ = false;
   bool stopped_ = false;
   bool based_ = false;
+  bool lost_ = false;    ///< this link has lost a number
+  bool forgot_ = false;  ///< the counter was lost since this link was made
   bool refuses_ = false;
   SteadyTime confirm_after_{};
   Machine machine_;
