@@ -90,7 +90,8 @@ void work(Typed<Marked>& t, unsigned worker, std::uint64_t operations, std::uint
     }
     const L1Stats stats = t.table->stats();
     child_must(stats.used_bytes <= capacity, "over the budget");
-    child_must(tally.stored + 1000 > tally.puts / 2, "most puts are refused");
+    const std::uint64_t puts = tally.puts;  // first: while this thread waits for its turn, others put and store
+    child_must(tally.stored + 1000 > puts / 2, "most puts are refused");
     raise_to(tally.used_peak, stats.used_bytes);
     raise_to(tally.retired_peak, stats.retired_bytes);
   }
