@@ -55,8 +55,7 @@ Arena::~Arena() {
 
 bool Arena::map(std::uint64_t bytes, bool huge_pages) noexcept {
   const std::uint64_t blocks = (bytes + block_bytes - 1) / block_bytes;
-  taken_.reset(new (std::nothrow) std::atomic<std::uint64_t>[blocks]());
-  if (taken_ == nullptr) return false;
+  if (!taken_.create(blocks, huge_pages)) return false;
   if (!pages_.map(blocks * block_bytes, huge_pages)) return false;
   base_ = pages_.data();
   blocks_ = blocks;

@@ -34,7 +34,6 @@ class Arena {
   /// Where the n-th of so many begins.
   [[nodiscard]] std::uint64_t start_of(std::uint64_t n, std::uint64_t many) const noexcept { return blocks_ * n / many; }
   void free(void* memory, unsigned granules) noexcept;
-
   /// Gives free pages back to the system. O(blocks); others go on, but for the blocks it looks at just then.
   void trim() noexcept;
 
@@ -47,7 +46,7 @@ class Arena {
   Pages pages_;
   char* base_ = nullptr;
   std::uint64_t blocks_ = 0;
-  std::unique_ptr<std::atomic<std::uint64_t>[]> taken_;
+  ZeroedArray<std::atomic<std::uint64_t>> taken_;
 };
 
 }  // namespace tiercache::l1

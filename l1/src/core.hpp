@@ -7,6 +7,7 @@
 #include "budget.hpp"
 #include "domain.hpp"
 #include "eviction.hpp"
+#include "lanes.hpp"
 
 #include <tiercache/l1/profile.hpp>
 #include <tiercache/l1/table.hpp>
@@ -27,11 +28,12 @@ using BucketKernel = Kernel<StdSync>;
 /// never earlier, so that no user code (destructors) runs inside a step of the protocol.
 class Op {
  public:
-  Op(Core& core, detail::HazardSlot* hazards) noexcept : core_(core), hazards_(hazards) {}
+  Op(Core& core, detail::HazardSlot* hazards) noexcept;
   ~Op();
   Op(const Op&) = delete;
   Op& operator=(const Op&) = delete;
 
+  [[nodiscard]] Lane lane() const noexcept { return lane_; }
   [[nodiscard]] detail::HazardSlot& key_hazard() const noexcept { return hazards_[0]; }
   [[nodiscard]] detail::HazardSlot& other_hazard() const noexcept { return hazards_[1]; }
 
@@ -46,6 +48,7 @@ class Op {
  private:
   Core& core_;
   detail::HazardSlot* hazards_;
+  Lane lane_;
 };
 
 /// The hazards of an erase: the thread's own, or borrowed ones when it has no record.
@@ -66,17 +69,18 @@ class EraseHazards {
   detail::OverflowRecord* overflow_ = nullptr;
 };
 
-/// A stripe of them for every eighth thread.
-struct alignas(64) Counters {
+/// A lane's.
+struct Counters {
   std::atomic<std::uint64_t> inserts{0}, evictions{0}, expirations{0}, invalidations{0};
   std::atomic<std::uint64_t> refused_no_room{0}, refused_too_large{0}, refused_fence{0};
   std::atomic<std::uint64_t> promoted{0}, demoted{0}, not_promoted{0}, crowded_out{0};
   std::atomic<std::uint64_t> payload{0};  // keys and values in the table, with the values' heap: wraps, the sum counts
-  static void one(std::atomic<std::uint64_t>& counter) noexcept { counter.fetch_add(1, std::memory_order_relaxed); }
 };
 
 struct Core {
-  static constexpr std::size_t stripes = Budget::stripes;
+  // A lane's share of what may be unlinked and not free yet: so much waits for a scan, and so much may lie ready after it.
+  static constexpr std::uint64_t retired_part = 2;
+  static constexpr std::uint32_t pinned_max = 22;
 
   explicit Core(const Options& o) noexcept : options(o) {}
   ~Core();
@@ -85,7 +89,7 @@ struct Core {
 
   [[nodiscard]] bool allocate_tables() noexcept;
   [[nodiscard]] Result<ViewId> add_view(const TypeOps* ops);
-  [[nodiscard]] const TypeOps* ops(ViewId view) const noexcept;
+  [[nodiscard]] const TypeOps* ops(ViewId view) const noexcept { return part(view).ops.load(std::memory_order_acquire); }
   /// A view's type and its part of the budget.
   struct ViewPart {
     std::atomic<const TypeOps*> ops{nullptr};
@@ -93,11 +97,25 @@ struct Core {
     std::atomic<std::uint64_t> quota{0};  // 0: none
     std::atomic<bool> counts{false};      // there was one
   };
-  [[nodiscard]] ViewPart& part(ViewId view) const noexcept;
+  [[nodiscard]] ViewPart& part(ViewId view) const noexcept {
+    // Whoever uses a view was handed its id after the stores; entries of it are published by the slot.
+    return (*views[view / views_per_chunk].load(std::memory_order_acquire))[view % views_per_chunk];
+  }
   /// An entry counts for its view from just before its link to its unlinking.
-  void enter_view(Entry& entry) noexcept;
-  void leave_view(const Entry& entry) noexcept;
-  [[nodiscard]] std::uint64_t payload(const Entry& entry) const noexcept;
+  void enter_view(Entry& entry, ViewPart& view, std::uint64_t cost, std::uint64_t payload, Lane lane) noexcept {
+    if (view.counts.load(std::memory_order_relaxed)) {
+      Access::set_counted(entry);
+      view.bytes.fetch_add(cost, std::memory_order_relaxed);
+    }
+    count(&Counters::payload, lane, payload);
+  }
+  void leave_view(const Entry& entry, std::uint64_t cost, Lane lane) noexcept {
+    ViewPart& view = part(entry.view());
+    if (Access::counted(entry)) view.bytes.fetch_sub(cost, std::memory_order_relaxed);
+    const std::uint64_t payload = entry.key().size() + view.ops.load(std::memory_order_relaxed)->size +
+                                  (Access::has_heap_charge(entry) ? Access::heap_charge(entry) : 0);
+    count(&Counters::payload, lane, 0 - payload);
+  }
 
   // store.cpp
   struct Sizes {
@@ -108,7 +126,7 @@ struct Core {
     std::uint64_t cost = 0;  // an upper bound of what is charged
   };
   [[nodiscard]] static Sizes sizes(const TypeOps& type, std::string_view key, const void* value) noexcept;
-  [[nodiscard]] Entry* allocate(Sizes& sizes, const TypeOps& type) noexcept;
+  [[nodiscard]] Entry* allocate(Sizes& sizes, const TypeOps& type, Lane lane) noexcept;
   /// What has to be true of the key for a store to be done.
   struct Expectation {
     const Ticket* ticket = nullptr;  // that it was not invalidated since
@@ -116,40 +134,80 @@ struct Core {
     const Entry* same = nullptr;
     [[nodiscard]] bool met(const Core& core, const Entry* present, std::uint32_t generation, std::int64_t now_ms) const noexcept;
   };
+  /// What a look at the bucket found, under a control word that had no op in it. As long as the control word stays, nothing was
+  /// installed or invalidated: what was absent is absent, and a slot that holds the same word holds the same entry.
+  struct Sight {
+    std::uint64_t control = 0;
+    detail::Match match;  // its entry is not protected any more
+  };
   PutStatus store(ViewId view, std::string_view key, std::uint64_t hash, void* value, const EntryMeta& meta,
                   const Expectation& expectation, Pin* pin) noexcept;
   [[nodiscard]] PutStatus link(Bucket& bucket, ViewId view, std::string_view key, std::uint64_t hash, Entry* entry,
-                               const Expectation& expectation, Newcomer& newcomer, detail::Record& record, Op& op) noexcept;
+                               const Expectation& expectation, const Sight& sight, Newcomer& newcomer, detail::Record& record,
+                               Op& op) noexcept;
+  [[nodiscard]] detail::Match look(Bucket& bucket, ViewId view, std::string_view key, std::uint64_t hash, std::uint64_t seen,
+                                   const Sight& sight, Op& op) const noexcept;
   [[nodiscard]] bool fenced(const Ticket& ticket, std::uint64_t hash, std::uint64_t control_word) const noexcept;
 
-  /// The calling thread's stripe.
-  [[nodiscard]] Counters& counter() const noexcept { return counters[thread_index() % stripes]; }
+  /// The calling thread's.
+  [[nodiscard]] Lane lane() const noexcept { return lanes.of(thread_index()); }
+  void count(std::atomic<std::uint64_t> Counters::*which, Lane lane, std::uint64_t by = 1) const noexcept {
+    bump(parts[lane.index].counters.*which, by, lane);
+  }
   [[nodiscard]] std::uint64_t sum(std::atomic<std::uint64_t> Counters::*which) const noexcept {
     std::uint64_t sum = 0;
-    for (const Counters& stripe : counters) sum += (stripe.*which).load(std::memory_order_relaxed);
+    for (std::uint32_t i = 0; i < lanes.count(); ++i) sum += (parts[i].counters.*which).load(std::memory_order_relaxed);
     return sum;
   }
-  void release_object() noexcept { budget.release_object(thread_index()); }
 
   /// Kernel::unlink, with the policy told. The caller holds a hazard; unlinked() is next.
-  [[nodiscard]] bool unlink(std::uint64_t bucket, const detail::Match& match) noexcept;
+  [[nodiscard]] bool unlink(std::uint64_t bucket, const detail::Match& match, Lane lane) noexcept;
 
   // reclaim.cpp
-  void retire(Entry* entry) noexcept;
+  void retire(Entry* entry, Lane lane) noexcept;
   /// The step after a successful Kernel::unlink.
-  void unlinked(Entry* entry, std::atomic<std::uint64_t>& counter) noexcept;
-  [[nodiscard]] bool reclaim_due() const noexcept;
-  /// Frees what no hazard holds. True if anything was freed.
-  bool reclaim() noexcept;
-  [[nodiscard]] std::uint64_t cost(const Entry& entry) const noexcept;
-  [[nodiscard]] std::uint64_t memory_cost(const Entry& entry) const noexcept;
+  void unlinked(Entry* entry, std::atomic<std::uint64_t> Counters::*counter, Lane lane) noexcept;
+  /// Whether the lane has a batch. Beyond what the last scan had to leave: pinned entries must not make every call scan.
+  [[nodiscard]] bool reclaim_due(Lane lane) const noexcept {
+    return budget.retired_since(retire_count_max, retire_bytes.load(std::memory_order_relaxed) / retired_part, lane);
+  }
+  /// At the end of an operation: frees as much as it has retired, if there is any that may be, and looks for more when it is
+  /// time. A batch costs one barrier and one scan, and is not gone through: it lies ready, and goes one by one.
+  void settle(Lane lane) noexcept {
+    Part& part = parts[lane.index];
+    if (!lane.own || part.owed > 0 || reclaim_due(lane)) [[unlikely]]
+      settle_now(lane);
+    else part.owed = 0;
+  }
+  void settle_now(Lane lane) noexcept;
+  /// Memory for an entry: of one that lies ready, whose lines this thread touched lately. In memory that nobody touched lately a
+  /// new entry is three misses. Null: there is none.
+  [[nodiscard]] void* reuse(unsigned granules, Lane lane) noexcept;
+  /// Frees what no hazard holds of one lane's, with a barrier and a scan. True if anything was freed. Never of all lanes at a
+  /// time: a thread that is stopped in here keeps what it took, and the others would have to make do without.
+  bool reclaim(std::uint32_t index, Lane lane) noexcept;
+  /// One lane after the other, its own first, until something was freed.
+  bool reclaim_any(Lane lane) noexcept;
+  void reclaim_all() noexcept;
+  bool free_unpinned(std::uint64_t retired, const detail::HazardScan* hazards, Lane lane) noexcept;
+  [[nodiscard]] Entry* pop_ready(Lane lane) noexcept;
+  std::uint64_t destroy(Entry& entry, Lane lane) noexcept;
+  void release(Entry& entry, Lane lane) noexcept;
+  [[nodiscard]] std::uint64_t cost(const Entry& entry) const noexcept {
+    return memory_cost(entry) + (Access::has_heap_charge(entry) ? Access::heap_charge(entry) : 0);
+  }
+  [[nodiscard]] std::uint64_t memory_cost(const Entry& entry) const noexcept {
+    const unsigned granules = Access::granules(entry);
+    return granules != 0 ? granules * Arena::granule_bytes : external_cost(entry);
+  }
+  [[nodiscard]] std::uint64_t external_cost(const Entry& entry) const noexcept;
   void free_memory(Entry* entry) noexcept;
   /// Where the allocation of an entry outside the arena begins: its cold part is in front of it.
   [[nodiscard]] void* external_memory(const Entry& entry) const noexcept;
   [[nodiscard]] static constexpr std::size_t external_front(std::size_t align) noexcept {
     return std::max<std::size_t>(align, 32);
   }
-  void push_retired(std::atomic<Entry*>& stack, Entry* first, Entry* last) noexcept;
+  void push_retired(std::uint64_t first, std::uint64_t last, Lane lane) noexcept;
   /// Takes a table's core at its end; deletes it, now or once the last pin on it is gone.
   static void abandon(Core* core) noexcept;
   static void sweep_abandoned() noexcept;
@@ -197,7 +255,7 @@ struct Core {
   std::atomic<std::uint64_t> max_entry_bytes{0};
   std::uint64_t retire_count_max = 64;
   std::atomic<std::uint64_t> wanted_bytes{0};  // the capacity that was asked for last
-  std::atomic<std::uint64_t> retire_bytes{0};  // reclaim when a stripe has so much more retired than the last scan left behind
+  std::atomic<std::uint64_t> retire_bytes{0};  // what may be unlinked and not free, a half of it
   Pages bucket_pages;
   Bucket* buckets = nullptr;
   std::array<std::atomic<ViewChunk*>, max_views / views_per_chunk> views{};
@@ -206,25 +264,31 @@ struct Core {
   Budget budget;
   Eviction eviction;
   Profile profile;
-  struct alignas(64) Stripe {
-    std::atomic<Entry*> retired{nullptr};
-    std::atomic<std::uint64_t> cursor{0};  // in the arena
+  struct alignas(64) Part {
+    Counters counters;
+    std::atomic<std::uint64_t> retired{0};        // handles, linked: unlinked since the last scan, or pinned then
+    std::atomic<std::uint64_t> retired_large{0};  // the same of those outside the arena, whose memory may vanish
+    std::atomic<std::uint64_t> ready{0};          // unlinked before the last scan, in the arena; of an own lane
+    std::atomic<std::uint64_t> cursor{0};         // in the arena
+    // The owner's alone.
+    std::int32_t owed = 0;  // so many more were retired than freed
+    std::uint32_t pinned_count = 0;
+    const Entry* pinned[pinned_max] = {};  // at the last scan, in order
   };
-  [[nodiscard]] Stripe& stripe() noexcept { return striped[thread_index() % stripes]; }
-  std::array<Stripe, stripes> striped;
-  mutable std::array<Counters, stripes> counters;
+  Lanes lanes;
+  std::unique_ptr<Part[]> parts;
   Core* next_abandoned = nullptr;
 };
 
+inline Op::Op(Core& core, detail::HazardSlot* hazards) noexcept : core_(core), hazards_(hazards), lane_(core.lane()) {}
 inline void Op::retire(std::uint64_t address) const noexcept {
-  Entry* entry = Access::at(address);
-  core_.release_object();
-  core_.retire(entry);
+  core_.budget.release_object(lane_);
+  core_.retire(Access::at(address), lane_);
 }
 inline Op::~Op() {
   detail::clear(hazards_[0]);
   detail::clear(hazards_[1]);
-  if (core_.reclaim_due()) core_.reclaim();
+  core_.settle(lane_);
 }
 
 }  // namespace tiercache::l1

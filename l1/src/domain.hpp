@@ -17,6 +17,8 @@ class HazardScan {
   /// False: pins on retired entries kept being copied meanwhile, so a hazard may have been missed. Free nothing this time.
   [[nodiscard]] bool collect() noexcept;
   [[nodiscard]] bool holds(const Entry* entry) const noexcept;
+  /// What was found, in order. False: it is more than `most`.
+  [[nodiscard]] bool copy(const Entry** to, std::uint32_t most, std::uint32_t& count) const noexcept;
 
  private:
   static constexpr unsigned room = 512;  // on the stack; with more hazards than this each question walks the records

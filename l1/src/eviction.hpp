@@ -5,6 +5,7 @@
 #pragma once
 
 #include "ghost.hpp"
+#include "lanes.hpp"
 #include "pages.hpp"
 #include "policy.hpp"
 #include "probation.hpp"
@@ -61,14 +62,15 @@ struct Newcomer {
 class Eviction {
  public:
   /// False: no memory.
-  [[nodiscard]] bool create(const Options& options, std::uint64_t expected_entries, std::uint64_t buckets) noexcept;
+  [[nodiscard]] bool create(const Options& options, std::uint64_t expected_entries, std::uint64_t buckets,
+                            const Lanes& lanes) noexcept;
   [[nodiscard]] std::uint64_t table_bytes() const noexcept;
   /// Per bucket.
   static constexpr std::uint64_t stamps_bytes = words_per_bucket * sizeof(std::uint32_t);
 
   // What reads tell.
-  void missed(std::uint32_t identity) noexcept;
-  void used(const Core& core, std::uint64_t bucket, const detail::Match& match) noexcept;
+  void missed(std::uint32_t identity, Lane lane) noexcept;
+  void used(const Core& core, std::uint64_t hash, const Entry& entry, unsigned slot, Lane lane) noexcept;
 
   /// Reserves `bytes` and one object in the budget, evicting in bounded work. On anything but `made` nothing is reserved.
   [[nodiscard]] Room make_room(Core& core, Op& op, std::uint64_t bytes, Newcomer& newcomer) noexcept;
@@ -78,27 +80,31 @@ class Eviction {
 
   /// Around the linking of an entry, after make_room() answered `made`: counted() before, or given_up(); linked() after it
   /// succeeded, left() when it did not or when the entry was unlinked, whoever did it.
-  void counted(const Core& core, Entry& entry, const Newcomer& newcomer) noexcept;
-  void given_up(const Newcomer& newcomer) noexcept { count(newcomer.queue, 0 - newcomer.weight); }
-  void linked(std::uint64_t bucket, unsigned slot, const Newcomer& newcomer, bool replaced) noexcept;
-  void left(const Core& core, const Entry& entry) noexcept;
+  void counted(const Core& core, Entry& entry, std::uint64_t cost, const Newcomer& newcomer, Lane lane) noexcept;
+  void given_up(const Newcomer& newcomer, Lane lane) noexcept { count(newcomer.queue, 0 - newcomer.weight, lane); }
+  void linked(std::uint64_t bucket, unsigned slot, const Newcomer& newcomer, bool replaced, Lane lane) noexcept;
+  void left(const Core& core, const Entry& entry, std::uint64_t cost, Lane lane) noexcept;
   /// Around the unlinking of what lies there: before, so that the stamp is not taken off a later entry; and when it failed.
   void leaving(std::uint64_t bucket, unsigned slot) noexcept { stamp_at(bucket, slot).store(absent, std::memory_order_relaxed); }
   void prefetch(std::uint64_t bucket, unsigned home) const noexcept { __builtin_prefetch(&stamp_at(bucket, home), 1); }
-  void stays(std::uint64_t bucket, unsigned slot) noexcept { stamp_at(bucket, slot).store(now(), std::memory_order_relaxed); }
+  void stays(std::uint64_t bucket, unsigned slot, Lane lane) noexcept {
+    stamp_at(bucket, slot).store(now(lane), std::memory_order_relaxed);
+  }
 
   /// Evicts until the budget fits its capacity, or nothing more goes.
   void shrink(Core& core, Op& op) noexcept;
   [[nodiscard]] std::vector<KeyAge> coldest(Core& core, std::uint32_t k);
 
   [[nodiscard]] double small_share() const noexcept { return policy_ == Policy::adaptive ? shadows_.share() : 0; }
-  [[nodiscard]] std::uint64_t small_weight() const noexcept { return small_.read(turn().small); }
-  /// With what the stripes have not told yet.
+  [[nodiscard]] std::uint64_t small_weight(Lane lane) const noexcept { return small_.read(turn(lane).small); }
+  /// With what the lanes have not told yet.
   [[nodiscard]] std::uint64_t small_sum() const noexcept;
-  [[nodiscard]] std::uint64_t main_weight() const noexcept { return main_.read(turn().main); }
+  [[nodiscard]] std::uint64_t main_weight(Lane lane) const noexcept { return main_.read(turn(lane).main); }
   /// An entry's weight.
   [[nodiscard]] static std::uint64_t weight(const Core& core, std::uint64_t bytes) noexcept;
-  [[nodiscard]] std::uint32_t age(std::uint64_t bucket, unsigned slot) const noexcept { return age_of(stamp(bucket, slot)); }
+  [[nodiscard]] std::uint32_t age(std::uint64_t bucket, unsigned slot, Lane lane) const noexcept {
+    return age_of(stamp(bucket, slot), lane);
+  }
   /// Tells shadows and ghosts of another number of entries.
   void adapt(std::uint64_t entries) noexcept;
 
@@ -123,9 +129,10 @@ class Eviction {
     std::int64_t now_ms;
     unsigned freed = 0;    // void entries that went on the way
     unsigned dropped = 0;  // all that went
+    [[nodiscard]] Lane lane() const noexcept;
   };
 
-  [[nodiscard]] Turn& turn() const noexcept { return turns_[thread_index() & (stripes_ - 1)]; }
+  [[nodiscard]] Turn& turn(Lane lane) const noexcept { return turns_[lane.index]; }
 
   // A stamp: in the small queue, or nowhere:1 | tick + 1:31. 0 was never used.
   static constexpr std::uint32_t small_bit = 1U << 31;
@@ -138,16 +145,16 @@ class Eviction {
   [[nodiscard]] std::uint32_t stamp(std::uint64_t bucket, unsigned slot) const noexcept {
     return stamp_at(bucket, slot).load(std::memory_order_relaxed);
   }
-  [[nodiscard]] std::uint32_t now() const noexcept {
-    return (static_cast<std::uint32_t>(tick_.read(turn().tick)) + 1) & tick_mask;
+  [[nodiscard]] std::uint32_t now(Lane lane) const noexcept {
+    return (static_cast<std::uint32_t>(tick_.read(turn(lane).tick)) + 1) & tick_mask;
   }
   /// Of a stamp of 31 bits. Not below 0: other threads' ticks may be a little ahead, and as a large number such a stamp would be
   /// the oldest of all.
   [[nodiscard]] static std::int32_t age_at(std::uint32_t tick, std::uint32_t stamp) noexcept {
     return std::max(static_cast<std::int32_t>((tick - stamp) << 1) >> 1, 0);
   }
-  [[nodiscard]] std::uint32_t age_of(std::uint32_t stamp) const noexcept {
-    return static_cast<std::uint32_t>(age_at(now(), stamp));
+  [[nodiscard]] std::uint32_t age_of(std::uint32_t stamp, Lane lane) const noexcept {
+    return static_cast<std::uint32_t>(age_at(now(lane), stamp));
   }
 
   /// The weight that the small queue should have.
@@ -155,30 +162,34 @@ class Eviction {
   /// What all entries together may weigh.
   [[nodiscard]] std::uint64_t weight_max(const Core& core) const noexcept;
   /// `all`: what the queues together may hold.
-  [[nodiscard]] bool main_below_target(const Core& core, std::uint64_t more, std::uint64_t all) const noexcept;
-  void count(QueueOf queue, std::uint64_t weight) noexcept;
+  [[nodiscard]] bool main_below_target(const Core& core, std::uint64_t more, std::uint64_t all, Lane lane) const noexcept;
+  void count(QueueOf queue, std::uint64_t weight, Lane lane) noexcept {
+    if (weight == 0 || queue == QueueOf::none) return;
+    if (queue == QueueOf::small) small_.add(weight, turn(lane).small, lane);
+    else main_.add(weight, turn(lane).main, lane);
+  }
 
   [[nodiscard]] bool hold(Work& work, detail::HazardSlot& hazard, std::uint64_t bucket, unsigned slot, Held& out) noexcept;
   bool drop(Work& work, const Held& held, bool is_void) noexcept;
-  void to_main(Core& core, const Held& held) noexcept;
+  void to_main(Work& work, const Held& held) noexcept;
   [[nodiscard]] Held turn_hand(Work& work) noexcept;
-  [[nodiscard]] policy::Rival rival(const Held& held) const noexcept;
-  [[nodiscard]] Place oldest_of(std::uint64_t index) const noexcept;
+  [[nodiscard]] policy::Rival rival(const Held& held, Lane lane) const noexcept;
+  [[nodiscard]] Place oldest_of(std::uint64_t index, Lane lane) const noexcept;
   /// The number of entries, or nearly.
   [[nodiscard]] std::uint64_t entries(const Core& core) const noexcept;
-  void met(std::uint32_t age) noexcept;
+  void met(std::uint32_t age, Lane lane) noexcept;
   /// False: the newcomer itself would be the next to go.
   [[nodiscard]] bool evict_one(Work& work, const Newcomer& newcomer) noexcept;
   void evict_any(Work& work) noexcept;
-  void mend_stamp(const Held& held) noexcept;
+  void mend_stamp(const Held& held, Lane lane) noexcept;
   /// Has the lines under way that the next evictions will read, the later ones' slots and the next one's entry.
-  void look_ahead(const Core& core) const noexcept;
+  void look_ahead(const Core& core, Lane lane) const noexcept;
   void sweep(Work& work) noexcept;
-  /// Whether some entry has expired by what this stripe has met, and it may look for it.
+  /// Whether some entry has expired by what this lane has met, and it may look for it.
   [[nodiscard]] bool search_due(const Work& work, std::uint64_t tick) noexcept;
-  void will_expire(const Entry& entry) noexcept;
+  void will_expire(const Entry& entry, Lane lane) noexcept;
   [[nodiscard]] bool evict_of_view(Work& work, std::uint16_t view) noexcept;
-  [[nodiscard]] bool displaces(const Core& core, const Held& held, const Newcomer& newcomer) const noexcept;
+  [[nodiscard]] bool displaces(const Core& core, const Held& held, const Newcomer& newcomer, Lane lane) const noexcept;
   [[nodiscard]] bool earns(Work& work, std::uint32_t identity) noexcept;
 
   Policy policy_ = Policy::adaptive;
@@ -193,9 +204,9 @@ class Eviction {
   Batched tick_;                           // stores of new keys
   Batched small_;                          // the queues' weights, with those of newcomers under way
   Batched main_;
-  Runs hand_;                  // buckets
-  Runs sweep_;                 // slots
-  std::uint32_t stripes_ = 1;  // a power of two: few in small caches, and no more than threads can run
+  Runs hand_;   // buckets
+  Runs sweep_;  // slots
+  std::uint32_t lanes_ = 1;
   std::unique_ptr<Turn[]> turns_;
   std::atomic<std::uint64_t> quota_hand_{0};
   std::atomic<bool> voids_near_{false};  // the last sweep met some

@@ -25,7 +25,7 @@ constexpr std::uint64_t search_interval = 64;
 }  // namespace
 
 bool Eviction::search_due(const Work& work, std::uint64_t tick) noexcept {
-  Turn& own = turn();
+  Turn& own = turn(work.lane());
   if (own.expires.load(std::memory_order_relaxed) > work.now_ms || own.search_from.load(std::memory_order_relaxed) > tick) {
     return false;
   }
@@ -34,22 +34,24 @@ bool Eviction::search_due(const Work& work, std::uint64_t tick) noexcept {
   return true;
 }
 
-void Eviction::will_expire(const Entry& entry) noexcept {
+void Eviction::will_expire(const Entry& entry, Lane lane) noexcept {
   const std::int64_t at = entry.hard_expiry_ms();
-  std::atomic<std::int64_t>& expires = turn().expires;
+  std::atomic<std::int64_t>& expires = turn(lane).expires;
   if (at != 0 && at < expires.load(std::memory_order_relaxed)) expires.store(at, std::memory_order_relaxed);
 }
 
 /// Looks at a slot or a few: so void entries go although nobody asks for them, in the time of four stores a slot; sooner where
 /// there are many, or where an expiry has passed; and what was lost from the small queue is found.
 void Eviction::sweep(Work& work) noexcept {
+  const Lane lane = work.lane();
+  Turn& own = turn(lane);
   const std::uint64_t slots = work.core.bucket_count * words_per_bucket;
-  const bool searching = turn().search_from.load(std::memory_order_relaxed) >
-                         turn().stores.load(std::memory_order_relaxed) + search_interval - search_stores;
+  const bool searching = own.search_from.load(std::memory_order_relaxed) >
+                         own.stores.load(std::memory_order_relaxed) + search_interval - search_stores;
   unsigned patience = searching || voids_near_.load(std::memory_order_relaxed) ? sweep_patience : 1;  // live ones to look at
   const unsigned freed_before = work.freed;
   for (unsigned n = 0; n < sweep_more; ++n) {
-    const std::uint64_t at = sweep_.take(turn().sweep) % slots;
+    const std::uint64_t at = sweep_.take(own.sweep) % slots;
     const std::uint64_t ahead = (at + 1) % slots;
     if (ahead % words_per_bucket != control_index) {
       const std::uint64_t word =
@@ -61,21 +63,21 @@ void Eviction::sweep(Work& work) noexcept {
     held.index = at / words_per_bucket;
     held.slot = static_cast<unsigned>(at % words_per_bucket);
     if (!hold(work, work.op.other_hazard(), held.index, held.slot, held)) {
-      mend_stamp(held);
+      mend_stamp(held, lane);
       continue;
     }
     if (!work.core.is_void(*held.entry, work.now_ms)) {
       // An entry of the small queue whose cell was lost.
       if (Access::queue(*held.entry).load(std::memory_order_relaxed) == QueueOf::small &&
-          age(held.index, held.slot) > 2 * entries(work.core)) {
-        to_main(work.core, held);
+          age(held.index, held.slot, lane) > 2 * entries(work.core)) {
+        to_main(work, held);
       }
-      mend_stamp(held);
-      will_expire(*held.entry);
+      mend_stamp(held, lane);
+      will_expire(*held.entry, lane);
       if (--patience == 0) break;
       continue;
     }
-    will_expire(*held.entry);  // where one is, more may be
+    will_expire(*held.entry, lane);  // where one is, more may be
     drop(work, held, true);
   }
   const bool found = work.freed != freed_before || searching;
@@ -94,7 +96,7 @@ bool Eviction::evict_of_view(Work& work, std::uint16_t view) noexcept {
     for (unsigned i = 0; i < words_per_bucket; i = next_slot(i)) {
       if (!hold(work, work.op.other_hazard(), index, i, held) || held.entry->view() != view) continue;
       const std::uint64_t spare = std::uint64_t{16} - Access::freq(*held.entry);
-      const std::uint64_t rank = (spare << 32) | age(index, i);
+      const std::uint64_t rank = (spare << 32) | age(index, i, work.lane());
       if (rank <= worst_rank) continue;
       worst_rank = rank;
       worst = i;
@@ -116,7 +118,7 @@ void Eviction::shrink(Core& core, Op& op) noexcept {
     work.dropped = 0;
     static_cast<void>(evict_one(work, nobody));
     idle = work.dropped == 0 ? idle + 1 : 0;
-    if (core.reclaim_due()) core.reclaim();
+    core.settle(op.lane());
   }
   op.unprotect();
   detail::clear(op.key_hazard());
@@ -134,8 +136,8 @@ std::vector<KeyAge> Eviction::coldest(Core& core, std::uint32_t k) {
     Held held;
     for (unsigned i = 0; i < words_per_bucket; i = next_slot(i)) {
       if (!hold(work, op.other_hazard(), index, i, held) || core.is_void(*held.entry, work.now_ms)) continue;
-      all.push_back(
-          {held.entry->view(), std::string(held.entry->key()), core.cost(*held.entry), Access::freq(*held.entry), age(index, i)});
+      all.push_back({held.entry->view(), std::string(held.entry->key()), core.cost(*held.entry), Access::freq(*held.entry),
+                     age(index, i, op.lane())});
     }
   }
   std::sort(all.begin(), all.end(),

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "pages.hpp"
+
 #include <algorithm>
 #include <atomic>
 #include <bit>
 #include <cstdint>
-#include <memory>
-#include <new>
 #include <optional>
 
 namespace tiercache::l1 {
@@ -19,11 +19,10 @@ namespace tiercache::l1 {
 class Ghost {
  public:
   /// Memory: 8 bytes an entry. False: no memory.
-  [[nodiscard]] bool create(std::uint64_t entries) noexcept {
+  [[nodiscard]] bool create(std::uint64_t entries, bool huge_pages = true) noexcept {
     buckets_ = std::max<std::uint64_t>(entries * slots_per_entry / ways, 1);
-    slots_.reset(new (std::nothrow) std::atomic<std::uint32_t>[buckets_ * ways]());
     scale(entries);
-    return slots_ != nullptr;
+    return slots_.create(buckets_ * ways, huge_pages);
   }
   /// The cache holds another number of entries now. What is recorded keeps its coarse ticks, so it is misjudged until replaced.
   void scale(std::uint64_t entries) noexcept {
@@ -89,7 +88,7 @@ class Ghost {
   }
 
   std::uint64_t buckets_ = 0;
-  std::unique_ptr<std::atomic<std::uint32_t>[]> slots_;
+  ZeroedArray<std::atomic<std::uint32_t>> slots_;
   std::atomic<unsigned> shift_{0};
 };
 

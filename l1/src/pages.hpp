@@ -5,6 +5,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <new>
 #include <utility>
 
 namespace tiercache::l1 {
@@ -51,6 +53,30 @@ class Pages {
   char* raw_ = nullptr;
   std::uint64_t raw_bytes_ = 0;
   char* data_ = nullptr;
+};
+
+/// Zeroes, as elements of a type for which those are a value. Arrays of 2 MiB and more are in pages of their own, large ones
+/// where `huge`: in small pages each access of a table of some megabytes is a miss of the TLB as well.
+template <class T>
+class ZeroedArray {
+ public:
+  /// False: no memory.
+  [[nodiscard]] bool create(std::uint64_t count, bool huge) noexcept {
+    if (count * sizeof(T) >= Pages::huge_bytes) {
+      if (!pages_.map(count * sizeof(T), huge)) return false;
+      data_ = reinterpret_cast<T*>(pages_.data());
+      return true;
+    }
+    small_.reset(new (std::nothrow) T[count]());
+    data_ = small_.get();
+    return data_ != nullptr;
+  }
+  [[nodiscard]] T& operator[](std::uint64_t i) const noexcept { return data_[i]; }
+
+ private:
+  Pages pages_;
+  std::unique_ptr<T[]> small_;
+  T* data_ = nullptr;
 };
 
 }  // namespace tiercache::l1

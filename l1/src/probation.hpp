@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "lanes.hpp"
+
 #include <algorithm>
 #include <atomic>
 #include <bit>
@@ -11,7 +13,7 @@
 namespace tiercache::l1 {
 
 /// The small queue: where newcomers lie, in the order in which they came. A ring of slot positions, filled and emptied by runs of
-/// a few cells that a stripe of threads has for itself (in small caches of one cell). Lossy on purpose, so that nobody waits for
+/// a few cells that a lane of threads has for itself (in small caches of one cell). Lossy on purpose, so that nobody waits for
 /// anybody: a cell whose pusher is stopped is skipped, one that is overrun is overwritten, and an entry that left the table in
 /// between leaves a position that means nothing or another entry. Whoever pops looks at what really lies there; entries whose
 /// cell was lost are found by the sweep (eviction_upkeep.cpp). Both ends are wait-free.
@@ -26,24 +28,23 @@ class Probation {
   }
   [[nodiscard]] std::uint64_t table_bytes() const noexcept { return (size_ + line_cells - 1) / line_cells * sizeof(Line); }
 
-  /// `own`: the stripe's next cell of the run that it fills, a multiple of a run's length when it has none; and so with the run
+  /// `own`: the lane's next cell of the run that it fills, a multiple of a run's length when it has none; and so with the run
   /// that it empties.
-  void push(std::uint32_t position, std::atomic<std::uint64_t>& own) noexcept {
+  void push(std::uint32_t position, std::atomic<std::uint64_t>& own, Lane lane) noexcept {
     std::uint64_t at = own.load(std::memory_order_relaxed);
     // The run is used up, or whoever pops has been there already.
-    if (at % run_ == 0 || head_.load(std::memory_order_relaxed) > at ||
-        !own.compare_exchange_strong(at, at + 1, std::memory_order_relaxed)) {
+    if (at % run_ == 0 || head_.load(std::memory_order_relaxed) > at || !step(own, at, lane)) {
       at = tail_.fetch_add(run_, std::memory_order_relaxed);
       own.store(at + 1, std::memory_order_relaxed);
     }
     cell(at).store(position + 1, std::memory_order_relaxed);
   }
   /// The oldest position; false: there is none. Skips empty cells.
-  [[nodiscard]] bool pop(std::uint32_t& position, std::atomic<std::uint64_t>& own) noexcept {
+  [[nodiscard]] bool pop(std::uint32_t& position, std::atomic<std::uint64_t>& own, Lane lane) noexcept {
     for (unsigned skipped = 0; skipped < skip_max; ++skipped) {
       std::uint64_t at = own.load(std::memory_order_relaxed);
       if (at % run_ != 0) {
-        if (!own.compare_exchange_strong(at, at + 1, std::memory_order_relaxed)) continue;
+        if (!step(own, at, lane)) continue;
       } else {
         std::uint64_t head = head_.load(std::memory_order_relaxed);
         const std::uint64_t tail = tail_.load(std::memory_order_relaxed);
@@ -53,8 +54,10 @@ class Probation {
         if (!head_.compare_exchange_strong(head, at + run_, std::memory_order_relaxed)) continue;
         own.store(at + 1, std::memory_order_relaxed);
       }
-      const std::uint32_t found = cell(at).exchange(0, std::memory_order_relaxed);
+      // A load and a store: a slow pusher's position that comes in between is lost, as that of one who comes later.
+      const std::uint32_t found = cell(at).load(std::memory_order_relaxed);
       if (found == 0) continue;
+      cell(at).store(0, std::memory_order_relaxed);
       position = found - 1;
       return true;
     }
@@ -79,6 +82,12 @@ class Probation {
   struct alignas(64) Line {
     std::atomic<std::uint32_t> cells[line_cells];
   };
+  /// Takes the lane's next cell; false: another thread of a shared lane did.
+  [[nodiscard]] static bool step(std::atomic<std::uint64_t>& own, std::uint64_t at, Lane lane) noexcept {
+    if (!lane.own) return own.compare_exchange_strong(at, at + 1, std::memory_order_relaxed);
+    own.store(at + 1, std::memory_order_relaxed);
+    return true;
+  }
   [[nodiscard]] std::atomic<std::uint32_t>& cell(std::uint64_t at) const noexcept {
     return lines_[at % size_ / line_cells].cells[at % size_ % line_cells];
   }

@@ -13,22 +13,19 @@ namespace {
 /// Cores of tables that ended while entries were pinned.
 std::atomic<Core*> abandoned{nullptr};
 
-using Retired = RetiredStack<StdSync, Entry>;
-using Abandoned = RetiredStack<StdSync, Core>;
+using Retired = RetiredStack<StdSync, std::uint64_t>;
+using Ready = ReadyStack<StdSync, std::uint64_t>;
+constexpr unsigned ready_at_a_time = 8;
+using Abandoned = RetiredStack<StdSync, Core*>;
 
 void push_abandoned(Core* core) noexcept {
-  Abandoned::push(abandoned, core, core, [](Core& last, Core* next) noexcept { last.next_abandoned = next; });
+  Abandoned::push(abandoned, core, [core](Core* next) noexcept { core->next_abandoned = next; });
 }
+std::uint64_t next_of(std::uint64_t handle) noexcept { return Access::link(handle).load(std::memory_order_relaxed); }
 }  // namespace
 
-std::uint64_t Core::memory_cost(const Entry& entry) const noexcept {
-  const unsigned granules = Access::granules(entry);
-  if (granules != 0) return granules * Arena::granule_bytes;
+std::uint64_t Core::external_cost(const Entry& entry) const noexcept {
   return chunk_bytes(malloc_usable_size(external_memory(entry)));
-}
-
-std::uint64_t Core::cost(const Entry& entry) const noexcept {
-  return memory_cost(entry) + (Access::has_heap_charge(entry) ? Access::heap_charge(entry) : 0);
 }
 
 void Core::free_memory(Entry* entry) noexcept {
@@ -42,89 +39,183 @@ void* Core::external_memory(const Entry& entry) const noexcept {
   return Access::at(address);
 }
 
-void Core::push_retired(std::atomic<Entry*>& stack, Entry* first, Entry* last) noexcept {
-  Retired::push(stack, first, last, [](Entry& entry, Entry* next) { Access::set_next(entry, next); });
+/// Of a chain all are in the arena, or none.
+void Core::push_retired(std::uint64_t first, std::uint64_t last, Lane lane) noexcept {
+  Part& part = parts[lane.index];
+  Retired::push(Access::in_arena(first) ? part.retired : part.retired_large, first,
+                [last](std::uint64_t next) noexcept { Access::link(last).store(next, std::memory_order_relaxed); });
 }
 
-void Core::retire(Entry* entry) noexcept {
-  eviction.left(*this, *entry);
-  leave_view(*entry);
+void Core::retire(Entry* entry, Lane lane) noexcept {
+  const std::uint64_t costs = cost(*entry);
+  eviction.left(*this, *entry, costs, lane);
+  leave_view(*entry, costs, lane);
   detail::Hazards::mark_retired(Access::flags(*entry), Access::flag_retired);
-  budget.retire(cost(*entry), thread_index());
-  push_retired(stripe().retired, entry, entry);
+  budget.retire(costs, lane);
+  if (lane.own) ++parts[lane.index].owed;
+  const std::uint64_t handle = Access::handle(*entry);
+  push_retired(handle, handle, lane);
 }
 
-void Core::unlinked(Entry* entry, std::atomic<std::uint64_t>& counter) noexcept {
-  Counters::one(counter);
-  release_object();
-  retire(entry);
+void Core::unlinked(Entry* entry, std::atomic<std::uint64_t> Counters::*counter, Lane lane) noexcept {
+  count(counter, lane);
+  budget.release_object(lane);
+  retire(entry, lane);
 }
 
-bool Core::reclaim_due() const noexcept {
-  // Beyond what the last scan had to leave: pinned entries must not make every call scan.
-  return budget.retired_since(retire_count_max, retire_bytes.load(std::memory_order_relaxed), thread_index());
+/// Ends the value of an entry that nobody sees. What its memory is charged, which it stays.
+std::uint64_t Core::destroy(Entry& entry, Lane lane) noexcept {
+  const std::uint64_t memory = memory_cost(entry);
+  const std::uint64_t heap = Access::has_heap_charge(entry) ? Access::heap_charge(entry) : 0;
+  budget.free_retired(memory + heap, heap, lane);
+  ops(entry.view())->destroy(const_cast<void*>(entry.value()));
+  return memory;
 }
 
-bool Core::reclaim() noexcept {
-  // The whole stacks at once: a thread that is stopped in here keeps what it took, which is about one threshold's worth.
-  std::array<Entry*, stripes> lists{};
-  bool any = false;
-  for (std::size_t i = 0; i < stripes; ++i) {
-    if (striped[i].retired.load(std::memory_order_relaxed) == nullptr) continue;
-    lists[i] = Retired::take(striped[i].retired);
-    any = any || lists[i] != nullptr;
+void Core::release(Entry& entry, Lane lane) noexcept {
+  const std::uint64_t bytes = destroy(entry, lane);
+  free_memory(&entry);
+  budget.give_used(bytes, lane);
+}
+
+Entry* Core::pop_ready(Lane lane) noexcept {
+  Part& part = parts[lane.index];
+  for (;;) {
+    const std::uint64_t handle = Ready::pop(part.ready, next_of);
+    if (handle == 0) return nullptr;
+    if (const std::uint64_t next = part.ready.load(std::memory_order_relaxed); next != 0) {
+      __builtin_prefetch(&Access::link(next), 1);
+      __builtin_prefetch(Access::of_handle(next), 1);
+    }
+    Entry* const entry = Access::of_handle(handle);
+    if (part.pinned_count == 0 || !std::binary_search(part.pinned, part.pinned + part.pinned_count, entry)) return entry;
+    push_retired(handle, handle, lane);
   }
-  if (!any) return false;
+}
+
+void* Core::reuse(unsigned granules, Lane lane) noexcept {
+  if (!lane.own) return nullptr;
+  for (unsigned tries = 0; tries < 2; ++tries) {
+    Entry* const entry = pop_ready(lane);
+    if (entry == nullptr) return nullptr;
+    --parts[lane.index].owed;
+    const unsigned has = Access::granules(*entry);
+    if (has < granules) {
+      release(*entry, lane);
+      continue;
+    }
+    budget.give_used(destroy(*entry, lane), lane);
+    if (has > granules) arena.free(reinterpret_cast<char*>(entry) + granules * Arena::granule_bytes, has - granules);
+    return entry;
+  }
+  return nullptr;
+}
+
+void Core::settle_now(Lane lane) noexcept {
+  Part& part = parts[lane.index];
+  if (!lane.own) {
+    if (reclaim_due(lane)) static_cast<void>(reclaim(lane.index, lane));
+    return;
+  }
+  // As many go as came: what a store did not use again is freed here, so that never many go at a time.
+  for (; part.owed > 0; --part.owed) {
+    Entry* const entry = pop_ready(lane);
+    if (entry == nullptr) break;
+    release(*entry, lane);
+  }
+  part.owed = 0;
+  if (!reclaim_due(lane)) return;
+  while (Entry* const entry = pop_ready(lane)) release(*entry, lane);
+  // What is retired now counts as looked at, also what is pinned: pinned entries must not make every call scan.
+  budget.looked_at(lane.index);
+  const std::uint64_t retired = Retired::take(part.retired);
+  const std::uint64_t large = Retired::take(part.retired_large);
   detail::HazardScan hazards;
   const bool scanned = StdSync::heavy_barrier() && hazards.collect();
-  Entry* kept = nullptr;
-  Entry* kept_last = nullptr;
-  std::uint64_t kept_bytes = 0;
-  std::uint64_t kept_count = 0;
-  std::uint64_t freed_bytes = 0;
-  for (std::uint32_t stripe = 0; stripe < stripes; ++stripe) {
-    std::uint64_t bytes = 0;
-    std::uint64_t count = 0;
-    for (Entry* list = lists[stripe]; list != nullptr;) {
-      Entry* entry = list;
-      list = Access::next(*entry);
-      const std::uint64_t costs = cost(*entry);
-      bytes += costs;
-      ++count;
-      if (!scanned || hazards.holds(entry)) {
-        Access::set_next(*entry, kept);
-        kept = entry;
-        if (kept_last == nullptr) kept_last = entry;
-        kept_bytes += costs;
-        ++kept_count;
-        continue;
-      }
-      freed_bytes += costs;
-      ops(entry->view())->destroy(const_cast<void*>(entry->value()));
-      free_memory(entry);
-    }
-    if (count != 0) budget.unretire(bytes, count, stripe);
+  if (scanned && hazards.copy(part.pinned, pinned_max, part.pinned_count)) {
+    // Nobody can take a hazard on them any more, and those who had one are known. So they need not be gone through.
+    Ready::put(part.ready, retired);
+  } else {
+    static_cast<void>(free_unpinned(retired, scanned ? &hazards : nullptr, lane));
   }
-  const std::uint32_t own = thread_index();
-  if (freed_bytes != 0) budget.free_retired(freed_bytes, own);
-  if (kept != nullptr) budget.keep_retired(kept_bytes, kept_count, own);
-  // All that is retired now counts as looked at: what is pinned, and what other threads have taken. A thread that is stopped with
-  // its batch must not make every later call scan.
-  budget.looked_at();
-  if (kept != nullptr) push_retired(stripe().retired, kept, kept_last);
-  return freed_bytes != 0;
+  static_cast<void>(free_unpinned(large, scanned ? &hazards : nullptr, lane));
+}
+
+bool Core::free_unpinned(std::uint64_t retired, const detail::HazardScan* hazards, Lane lane) noexcept {
+  std::uint64_t kept = 0;
+  std::uint64_t kept_last = 0;
+  bool freed = false;
+  while (retired != 0) {
+    const std::uint64_t handle = retired;
+    retired = next_of(handle);
+    Entry* const entry = Access::of_handle(handle);
+    if (hazards == nullptr || hazards->holds(entry)) {
+      Access::link(handle).store(kept, std::memory_order_relaxed);
+      kept = handle;
+      if (kept_last == 0) kept_last = handle;
+      continue;
+    }
+    release(*entry, lane);
+    freed = true;
+  }
+  if (kept != 0) push_retired(kept, kept_last, lane);
+  return freed;
+}
+
+bool Core::reclaim(std::uint32_t index, Lane lane) noexcept {
+  Part& part = parts[index];
+  const auto none = [](const std::atomic<std::uint64_t>& head) noexcept { return head.load(std::memory_order_relaxed) == 0; };
+  if (none(part.ready) && none(part.retired) && none(part.retired_large)) return false;
+  // As in settle_now(): also a thread that is stopped with what it took must not make every later call scan.
+  budget.looked_at(index);
+  const std::uint64_t ready = Ready::take(part.ready);
+  const std::uint64_t retired = Retired::take(part.retired);
+  const std::uint64_t large = Retired::take(part.retired_large);
+  detail::HazardScan hazards;
+  const bool scanned = StdSync::heavy_barrier() && hazards.collect();
+  bool freed = false;
+  for (const std::uint64_t chain : {ready, retired, large}) {
+    if (free_unpinned(chain, scanned ? &hazards : nullptr, lane)) freed = true;
+  }
+  return freed;
+}
+
+bool Core::reclaim_any(Lane lane) noexcept {
+  if (lane.own) {
+    // What lies ready here needs no scan.
+    unsigned freed = 0;
+    for (; freed < ready_at_a_time; ++freed) {
+      Entry* const entry = pop_ready(lane);
+      if (entry == nullptr) break;
+      release(*entry, lane);
+    }
+    if (freed != 0) return true;
+  }
+  for (std::uint32_t n = 0; n < lanes.count(); ++n) {
+    if (reclaim((lane.index + n) % lanes.count(), lane)) return true;
+  }
+  return false;
+}
+
+void Core::reclaim_all() noexcept {
+  const Lane lane = this->lane();
+  for (std::uint32_t i = 0; i < lanes.count(); ++i) {
+    while (reclaim(i, lane)) {
+    }
+  }
 }
 
 void Core::abandon(Core* core) noexcept {
+  const Lane lane = core->lane();
   for (std::uint64_t b = 0; b < core->bucket_count; ++b) {
     for (unsigned i = 0; i < words_per_bucket; i = next_slot(i)) {
       auto& slot_word = core->buckets[b].slot(i);
       const std::uint64_t word = slot_word.load(std::memory_order_acquire);
       if (!slot::taken(word)) continue;
       slot_word.store(slot::empty(0), std::memory_order_relaxed);
-      core->release_object();
-      core->retire(Access::at(slot::address(word)));
-      if (core->reclaim_due()) core->reclaim();
+      core->budget.release_object(lane);
+      core->retire(Access::at(slot::address(word)), lane);
+      core->settle(lane);
     }
   }
   push_abandoned(core);
@@ -136,7 +227,7 @@ void Core::sweep_abandoned() noexcept {
   while (list != nullptr) {
     Core* core = list;
     list = core->next_abandoned;
-    core->reclaim();
+    core->reclaim_all();
     if (core->budget.retired_count() == 0) delete core;
     else push_abandoned(core);
   }

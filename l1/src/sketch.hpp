@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "pages.hpp"
+
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
-#include <memory>
-#include <new>
 
 namespace tiercache::l1 {
 
@@ -16,10 +16,9 @@ class Sketch {
  public:
   /// Memory: 6 bytes an expected entry: three counters an entry in each row (with two the hit ratio falls by .001 on average).
   /// False: no memory.
-  [[nodiscard]] bool create(std::uint64_t expected_entries) noexcept {
+  [[nodiscard]] bool create(std::uint64_t expected_entries, bool huge_pages = true) noexcept {
     lines_ = std::max<std::uint64_t>(expected_entries * 3 / 32, 1);
-    table_.reset(new (std::nothrow) Line[lines_]());
-    return table_ != nullptr;
+    return table_.create(lines_, huge_pages);
   }
   [[nodiscard]] std::uint64_t table_bytes() const noexcept { return lines_ * sizeof(Line); }
 
@@ -38,15 +37,19 @@ class Sketch {
   /// `additions`: the caller's count of them; threads that share one may lose some.
   void add(std::uint32_t identity, std::atomic<std::uint64_t>& additions) noexcept {
     const std::uint64_t mixed = mix(identity);
-    const unsigned least = estimate(identity);
-    if (least == counter_max) return;  // saturated counters are not written: a hot key's line stays shared
+    Place places[rows];
+    unsigned least = counter_max;
     for (unsigned row = 0; row < rows; ++row) {
-      const Place place = at(mixed, row);
-      std::uint64_t word = place.word->load(std::memory_order_relaxed);
-      // Conservative update: only the counters that bound the estimate grow. One try: a lost race loses one count.
+      places[row] = at(mixed, row);
+      least = std::min(least, counter(places[row].word->load(std::memory_order_relaxed), places[row].shift));
+    }
+    if (least == counter_max) return;  // saturated counters are not written: a hot key's line stays shared
+    for (const Place place : places) {
+      const std::uint64_t word = place.word->load(std::memory_order_relaxed);
+      // Conservative update: only the counters that bound the estimate grow. A load and a store: of those who write a word at a
+      // time one's counts are lost, and a locked step would wait here for the lines that the store has under way.
       if (counter(word, place.shift) != least) continue;
-      static_cast<void>(
-          place.word->compare_exchange_strong(word, word + (std::uint64_t{1} << place.shift), std::memory_order_relaxed));
+      place.word->store(word + (std::uint64_t{1} << place.shift), std::memory_order_relaxed);
     }
     // A load and a store, not one locked step: counts that races lose make the halving a little rarer, no more.
     const std::uint64_t count = additions.load(std::memory_order_relaxed) + 1;
@@ -94,7 +97,7 @@ class Sketch {
   }
 
   std::uint64_t lines_ = 0;
-  std::unique_ptr<Line[]> table_;
+  ZeroedArray<Line> table_;
   alignas(64) std::atomic<std::uint64_t> aging_{0};
 };
 

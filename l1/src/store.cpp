@@ -55,9 +55,10 @@ Core::Sizes Core::sizes(const TypeOps& type, std::string_view key, const void* v
 }
 
 /// Memory for an entry whose s.cost is reserved; corrects the reservation, and s, to what was taken. Null: nothing is reserved.
-Entry* Core::allocate(Sizes& s, const TypeOps& type) noexcept {
+Entry* Core::allocate(Sizes& s, const TypeOps& type, Lane lane) noexcept {
   if (s.granules != 0) {
-    if (void* memory = arena.allocate(s.granules, stripe().cursor)) return Access::create(memory, s.granules);
+    if (void* again = reuse(s.granules, lane)) return Access::create(again, s.granules);
+    if (void* memory = arena.allocate(s.granules, parts[lane.index].cursor)) return Access::create(memory, s.granules);
     s.granules = 0;  // fragmented: no run of that length near
   }
   const std::size_t align = std::max(type.align, entry_align);
@@ -66,14 +67,14 @@ Entry* Core::allocate(Sizes& s, const TypeOps& type) noexcept {
   void* memory = std::aligned_alloc(align, (front + s.bytes + align - 1) & ~(align - 1));
   if (memory != nullptr) {
     const std::uint64_t cost = chunk_bytes(malloc_usable_size(memory)) + s.heap;
-    if (cost <= s.cost || budget.take_more(cost - s.cost, thread_index())) {
-      if (cost < s.cost) budget.release(s.cost - cost, thread_index());
+    if (cost <= s.cost || budget.take_more(cost - s.cost, lane)) {
+      if (cost < s.cost) budget.release(s.cost - cost, lane);
       s.cost = cost;
       return Access::create(static_cast<char*>(memory) + front, 0);
     }
     std::free(memory);
   }
-  budget.release(s.cost, thread_index());
+  budget.release(s.cost, lane);
   return nullptr;
 }
 
@@ -92,8 +93,21 @@ bool Core::fenced(const Ticket& ticket, std::uint64_t hash, std::uint64_t contro
   return ticket.bucket != bucket_index(hash) || ticket.fence != control::fence(control_word);
 }
 
+/// The key's entry under the control word `seen`, protected; what was seen before is not searched for again.
+detail::Match Core::look(Bucket& bucket, ViewId view, std::string_view key, std::uint64_t hash, std::uint64_t seen,
+                         const Sight& sight, Op& op) const noexcept {
+  if (seen == sight.control) [[likely]] {
+    if (sight.match.entry == nullptr) return {};
+    std::uint64_t word = sight.match.word;
+    if (detail::Hazards::hold(bucket.slot(sight.match.slot), word, sight.match.entry, op.key_hazard())) return sight.match;
+    if (!slot::taken(word)) return {};  // evicted since
+  }
+  return detail::locate(bucket, home(hash), view, key, hash, op.key_hazard());
+}
+
 PutStatus Core::link(Bucket& bucket, ViewId view, std::string_view key, std::uint64_t hash, Entry* entry,
-                     const Expectation& expectation, Newcomer& newcomer, detail::Record& record, Op& op) noexcept {
+                     const Expectation& expectation, const Sight& sight, Newcomer& newcomer, detail::Record& record,
+                     Op& op) noexcept {
   const std::uint64_t word = slot::make(slot::tag_of_hash(hash), Access::address(entry));
   const Ticket* ticket = expectation.ticket;
 #ifdef TIERCACHE_LAB
@@ -109,7 +123,7 @@ PutStatus Core::link(Bucket& bucket, ViewId view, std::string_view key, std::uin
     if (!careless)
 #endif
       if (ticket != nullptr && fenced(*ticket, hash, seen)) return PutStatus::fenced;
-    const detail::Match match = detail::locate(bucket, home(hash), view, key, hash, op.key_hazard());
+    const detail::Match match = look(bucket, view, key, hash, seen, sight, op);
     if (expectation.when != When::always && !expectation.met(*this, match.entry, entry->generation(), options.now_ms())) {
       return PutStatus::unmatched;
     }
@@ -134,7 +148,7 @@ PutStatus Core::link(Bucket& bucket, ViewId view, std::string_view key, std::uin
     }
     Access::set_seq(*entry, control::seq(seen) + 1);
     if (BucketKernel::install(bucket, seen, target, word, record.id + 1, record.descriptor, ticket == nullptr, op)) {
-      eviction.linked(bucket_index(hash), target, newcomer, match.entry != nullptr);
+      eviction.linked(bucket_index(hash), target, newcomer, match.entry != nullptr, op.lane());
       return PutStatus::stored;
     }
   }
@@ -143,7 +157,11 @@ PutStatus Core::link(Bucket& bucket, ViewId view, std::string_view key, std::uin
 PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, void* value, const EntryMeta& meta,
                       const Expectation& expectation, Pin* pin) noexcept {
   const Ticket* ticket = expectation.ticket;
+  const Lane lane = this->lane();
   Bucket& bucket = buckets[bucket_index(hash)];
+  __builtin_prefetch(&bucket.slot(home(hash)), 1);
+  __builtin_prefetch(&bucket.control(), 1);
+  eviction.prefetch(bucket_index(hash), home(hash));
   if (ticket != nullptr) {
     // Relaxed: only spares the work. What counts is link()'s look at the fence.
     const std::uint64_t seen = bucket.control().load(StdSync::relaxed);
@@ -155,23 +173,24 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
         Op op(*this, own->hazards);
         static_cast<void>(BucketKernel::settled(bucket, op));
       }
-      Counters::one(counter().refused_fence);
+      count(&Counters::refused_fence, lane);
       return PutStatus::fenced;
     }
   }
-  const TypeOps& type = *ops(view);
+  ViewPart& of = part(view);
+  const TypeOps& type = *of.ops.load(std::memory_order_acquire);
   if (key.size() > max_key_bytes) {
-    Counters::one(counter().refused_too_large);
+    count(&Counters::refused_too_large, lane);
     return PutStatus::too_large;
   }
   Sizes s = sizes(type, key, value);
   if (s.cost > max_entry_bytes) {
-    Counters::one(counter().refused_too_large);
+    count(&Counters::refused_too_large, lane);
     return PutStatus::too_large;
   }
   detail::Record* record = detail::this_record();
   if (record == nullptr) {
-    Counters::one(counter().refused_no_room);
+    count(&Counters::refused_no_room, lane);
     return PutStatus::no_room;
   }
 
@@ -179,12 +198,14 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
   Newcomer newcomer;
   newcomer.identity = identity_of(hash);
   newcomer.has_to_earn = ticket != nullptr;
-  const Entry* present = detail::locate(bucket, home(hash), view, key, hash, op.key_hazard()).entry;
+  Sight sight;
+  sight.control = BucketKernel::settled(bucket, op);
+  sight.match = detail::locate(bucket, home(hash), view, key, hash, op.key_hazard());
+  const Entry* present = sight.match.entry;
   if (expectation.when != When::always && !expectation.met(*this, present, meta.generation, options.now_ms())) {
     return PutStatus::unmatched;
   }
   newcomer.view = view;
-  eviction.prefetch(bucket_index(hash), home(hash));
   if (present != nullptr) {
     Access::prefetch_cold(*present);  // link() will read its sequence
     newcomer.fresh = false;
@@ -196,14 +217,14 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
   detail::clear(op.key_hazard());
   switch (eviction.make_room(*this, op, s.cost, newcomer)) {
     case Room::made: break;
-    case Room::not_hot: Counters::one(counter().not_promoted); return PutStatus::not_hot;
-    case Room::none: Counters::one(counter().refused_no_room); return PutStatus::no_room;
+    case Room::not_hot: count(&Counters::not_promoted, lane); return PutStatus::not_hot;
+    case Room::none: count(&Counters::refused_no_room, lane); return PutStatus::no_room;
   }
-  Entry* entry = allocate(s, type);
+  Entry* entry = allocate(s, type, lane);
   if (entry == nullptr) {
-    release_object();
-    eviction.given_up(newcomer);
-    Counters::one(counter().refused_no_room);
+    budget.release_object(lane);
+    eviction.given_up(newcomer, lane);
+    count(&Counters::refused_no_room, lane);
     return PutStatus::no_room;
   }
 
@@ -214,8 +235,8 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
   if (!key.empty()) std::memcpy(bytes + Entry::header_bytes, key.data(), key.size());
   type.move_construct(bytes + s.value_offset, value);
   if (type.heap_bytes != nullptr) Access::heap_charge(*entry) = s.heap;
-  eviction.counted(*this, *entry, newcomer);
-  enter_view(*entry);
+  eviction.counted(*this, *entry, s.cost, newcomer, lane);
+  enter_view(*entry, of, s.cost, key.size() + type.size + s.heap, lane);
 
   // Published before anyone can unlink the entry: no barrier, no re-check.
   detail::HazardSlot* pinned = nullptr;
@@ -223,9 +244,9 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
     pinned = &detail::free_pin(*record);
     detail::publish(*pinned, Access::address(entry));
   }
-  const PutStatus status = link(bucket, view, key, hash, entry, expectation, newcomer, *record, op);
+  const PutStatus status = link(bucket, view, key, hash, entry, expectation, sight, newcomer, *record, op);
   if (status == PutStatus::stored) {
-    Counters::one(counter().inserts);
+    count(&Counters::inserts, lane);
     profile.stored(hash, s.cost);
     if (pinned != nullptr) {
       detail::take_pin(*record);
@@ -236,16 +257,17 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
 
   // Nobody saw the entry. The value goes back to the caller.
   if (pinned != nullptr) detail::clear(*pinned);
-  eviction.left(*this, *entry);
-  leave_view(*entry);
+  eviction.left(*this, *entry, s.cost, lane);
+  leave_view(*entry, s.cost, lane);
   type.destroy(value);
   type.move_construct(value, bytes + s.value_offset);
   type.destroy(bytes + s.value_offset);
   free_memory(entry);
-  budget.release(s.cost, thread_index());
-  release_object();
-  if (status != PutStatus::unmatched)
-    Counters::one(status == PutStatus::fenced ? counter().refused_fence : counter().not_promoted);
+  budget.release(s.cost, lane);
+  budget.release_object(lane);
+  if (status != PutStatus::unmatched) {
+    count(status == PutStatus::fenced ? &Counters::refused_fence : &Counters::not_promoted, lane);
+  }
   return status;
 }
 

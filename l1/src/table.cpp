@@ -25,7 +25,7 @@ constexpr std::uint64_t expected_per_bucket_tiny = 17;
 constexpr std::uint64_t small_table = 65536;  // entries
 constexpr std::uint64_t tiny_table = 512;
 constexpr std::uint64_t large_table = 64 << 20;  // bytes
-constexpr std::uint64_t spare_parts = 16;        // of what may be retired, one is what a stripe may have to spare
+constexpr std::uint64_t spare_parts = 16;        // of what may be retired, one at most is what a lane may have to spare
 
 [[nodiscard]] Error refused(std::string message) { return {Errc::invalid_argument, std::move(message)}; }
 
@@ -62,16 +62,20 @@ bool Core::allocate_tables() noexcept {
   bucket_count = std::max<std::uint64_t>((expected + per_bucket - 1) / per_bucket, 2);
   // A quarter more than the budget, so that runs are found; the budget bounds what is in use.
   const std::uint64_t most = std::max(options.capacity_bytes, options.resize_max_bytes);
-  if (!bucket_pages.map(bucket_count * sizeof(Bucket), options.huge_pages) || !arena.map(most + most / 4, options.huge_pages) ||
-      !eviction.create(options, expected, bucket_count)) {
+  lanes.open(expected);
+  parts.reset(new (std::nothrow) Part[lanes.count()]);
+  if (parts == nullptr || !budget.open(options.capacity_objects, lanes) ||
+      !bucket_pages.map(bucket_count * sizeof(Bucket), options.huge_pages) || !arena.map(most + most / 4, options.huge_pages) ||
+      !eviction.create(options, expected, bucket_count, lanes)) {
     return false;
   }
-  for (std::size_t i = 0; i < stripes; ++i) striped[i].cursor.store(arena.start_of(i, stripes), std::memory_order_relaxed);
+  for (std::uint32_t i = 0; i < lanes.count(); ++i) {
+    parts[i].cursor.store(arena.start_of(i, lanes.count()), std::memory_order_relaxed);
+  }
   buckets = reinterpret_cast<Bucket*>(bucket_pages.data());  // zeroes are empty slots and a settled control word
-  budget.open(options.capacity_objects);
-  retire_count_max = std::clamp<std::uint64_t>(expected / 100, 16, 1024);
-  budget.charge_fixed(sizeof(Table) + sizeof(Core) + bucket_count * (sizeof(Bucket) + Eviction::stamps_bytes) +
-                      arena.table_bytes() + eviction.table_bytes());
+  retire_count_max = std::clamp<std::uint64_t>(expected / 100, 16, 4096);
+  budget.charge_fixed(sizeof(Table) + sizeof(Core) + lanes.count() * sizeof(Part) + budget.table_bytes() +
+                      bucket_count * (sizeof(Bucket) + Eviction::stamps_bytes) + arena.table_bytes() + eviction.table_bytes());
   if (options.profile) {
     ProfileOptions profiled;
     profiled.capacity_bytes = options.capacity_bytes;
@@ -110,42 +114,20 @@ Result<ViewId> Core::add_view(const TypeOps* type) {
   return static_cast<ViewId>(id);
 }
 
-bool Core::unlink(std::uint64_t index, const detail::Match& match) noexcept {
+bool Core::unlink(std::uint64_t index, const detail::Match& match, Lane lane) noexcept {
   eviction.leaving(index, match.slot);
   if (BucketKernel::unlink(buckets[index], match.slot, match.word, Access::seq(*match.entry))) return true;
-  eviction.stays(index, match.slot);
+  eviction.stays(index, match.slot, lane);
   return false;
-}
-
-Core::ViewPart& Core::part(ViewId view) const noexcept {
-  // Whoever uses a view was handed its id after the stores; entries of it are published by the slot.
-  return (*views[view / views_per_chunk].load(std::memory_order_acquire))[view % views_per_chunk];
-}
-const TypeOps* Core::ops(ViewId view) const noexcept { return part(view).ops.load(std::memory_order_acquire); }
-
-std::uint64_t Core::payload(const Entry& entry) const noexcept {
-  return entry.key().size() + ops(entry.view())->size + (Access::has_heap_charge(entry) ? Access::heap_charge(entry) : 0);
-}
-
-void Core::enter_view(Entry& entry) noexcept {
-  if (ViewPart& of = part(entry.view()); of.counts.load(std::memory_order_relaxed)) {
-    Access::set_counted(entry);
-    of.bytes.fetch_add(cost(entry), std::memory_order_relaxed);
-  }
-  counter().payload.fetch_add(payload(entry), std::memory_order_relaxed);
-}
-
-void Core::leave_view(const Entry& entry) noexcept {
-  if (Access::counted(entry)) part(entry.view()).bytes.fetch_sub(cost(entry), std::memory_order_relaxed);
-  counter().payload.fetch_sub(payload(entry), std::memory_order_relaxed);
 }
 
 void Core::set_limits(std::uint64_t capacity_bytes) noexcept {
   max_entry_bytes = options.max_entry_bytes != 0 ? std::min(options.max_entry_bytes, capacity_bytes) : capacity_bytes / 8;
   // A scan frees what was retired since the last: in small tables a larger share, or each store would run one.
-  const std::uint64_t share = capacity_bytes / (capacity_bytes >= large_table ? 512 : 128);
+  const std::uint64_t share = capacity_bytes / (capacity_bytes >= large_table ? 256 : 128);
   retire_bytes = std::min<std::uint64_t>(std::max<std::uint64_t>(share, 4096), capacity_bytes / 16);
-  budget.set_limits(capacity_bytes, capacity_bytes - 2 * retire_bytes, retire_bytes / spare_parts);
+  budget.set_limits(capacity_bytes, capacity_bytes - 2 * retire_bytes,
+                    retire_bytes / std::max<std::uint64_t>(spare_parts, 2 * lanes.count()));
 }
 
 Result<void> Core::resize(std::uint64_t capacity_bytes) noexcept {
@@ -171,7 +153,7 @@ Result<void> Core::resize(std::uint64_t capacity_bytes) noexcept {
   // Others go on meanwhile: what they store is made room for as ever, and what this call evicts it evicts one by one.
   Op op(*this, record->hazards);
   eviction.shrink(*this, op);
-  reclaim();
+  reclaim_all();
   arena.trim();
   return {};
 }
@@ -264,10 +246,11 @@ bool Table::expire(ViewId view, std::string_view key, std::uint64_t hash, std::u
 bool Table::evict(ViewId view, std::string_view key, std::uint64_t hash) noexcept {
   const EraseHazards hazards;
   Op op(*core_, hazards.get());
+  const Lane lane = op.lane();
   Bucket& home = bucket(hash);
   const detail::Match match = detail::locate(home, core_->home(hash), view, key, hash, op.key_hazard());
-  if (match.entry == nullptr || !core_->unlink(bucket_index(hash), match)) return false;
-  core_->unlinked(Access::at(slot::address(match.word)), core_->counter().evictions);
+  if (match.entry == nullptr || !core_->unlink(bucket_index(hash), match, lane)) return false;
+  core_->unlinked(Access::at(slot::address(match.word)), &Counters::evictions, lane);
   return true;
 }
 
@@ -290,6 +273,7 @@ void Table::count_sampled_hit(ViewId view, std::string_view key, std::uint64_t h
 bool Table::erase(ViewId view, std::string_view key, std::uint64_t hash) noexcept {
   const EraseHazards hazards;
   Op op(*core_, hazards.get());
+  const Lane lane = op.lane();
   Bucket& home = bucket(hash);
   core_->profile.removed(hash);
   bool removed = false;
@@ -298,9 +282,8 @@ bool Table::erase(ViewId view, std::string_view key, std::uint64_t hash) noexcep
     const std::uint64_t seen = BucketKernel::settled(home, op);
     const detail::Match match = detail::locate(home, core_->home(hash), view, key, hash, op.key_hazard());
     // A failure means that the entry is gone already.
-    if (match.entry != nullptr && core_->unlink(bucket_index(hash), match)) {
-      core_->unlinked(Access::at(slot::address(match.word)),
-                      removed ? core_->counter().evictions : core_->counter().invalidations);
+    if (match.entry != nullptr && core_->unlink(bucket_index(hash), match, lane)) {
+      core_->unlinked(Access::at(slot::address(match.word)), removed ? &Counters::evictions : &Counters::invalidations, lane);
       removed = true;
     }
     if (BucketKernel::bump_fence(home, seen)) return removed;
@@ -311,10 +294,11 @@ void Table::reap(std::uint64_t hash, const detail::Match& match, std::uint32_t g
   // A caller that was held up may ask under a generation older than the entry's: then the entry is not for it, but not void.
   const bool older = static_cast<std::int32_t>(generation - match.entry->generation()) > 0;
   if (!older && !match.entry->expired(now_ms)) return;
-  if (core_->unlink(bucket_index(hash), match)) {
-    core_->unlinked(Access::at(slot::address(match.word)), core_->counter().expirations);
+  const Lane lane = core_->lane();
+  if (core_->unlink(bucket_index(hash), match, lane)) {
+    core_->unlinked(Access::at(slot::address(match.word)), &Counters::expirations, lane);
   }
-  if (core_->reclaim_due()) core_->reclaim();
+  core_->settle(lane);
 }
 
 Pin Table::find_slow(ViewId view, std::string_view key, std::uint64_t hash, std::uint32_t generation,
@@ -333,25 +317,25 @@ const Entry* Table::probe(ViewId view, std::string_view key, std::uint64_t hash,
   const detail::Match match = detail::locate(bucket(hash), core_->home(hash), view, key, hash, hazard);
   const Entry* entry = match.entry;
   if (entry != nullptr) {
-    if (Access::current(*entry, generation, now_ms) && (Access::saturated(*entry) || touch(hash, match, now_ms))) return entry;
+    if (Access::current(*entry, generation, now_ms) && (Access::saturated(*entry) || touch(hash, *entry, match.slot, now_ms)))
+      return entry;
     reap(hash, match, generation, now_ms);
   }
   detail::clear(hazard);
   return nullptr;
 }
 
-bool Table::touch(std::uint64_t hash, const detail::Match& match, std::int64_t now_ms) noexcept {
-  const Entry& entry = *match.entry;
+bool Table::touch(std::uint64_t hash, const Entry& entry, unsigned slot, std::int64_t now_ms) noexcept {
   if (Access::has_idle(entry)) {
     if (entry.expired(now_ms)) return false;
     Access::touch_idle(entry, now_ms);
   }
-  core_->eviction.used(*core_, bucket_index(hash), match);
+  core_->eviction.used(*core_, hash, entry, slot, core_->lane());
   return true;
 }
 
 void Table::count_miss(std::uint64_t hash) noexcept {
-  core_->eviction.missed(core_->identity_of(hash));
+  core_->eviction.missed(core_->identity_of(hash), core_->lane());
   core_->profile.missed(hash);
 }
 
@@ -380,6 +364,6 @@ L1Stats Table::stats() const noexcept {
 }
 
 Result<void> Table::validate() const { return core_->validate(); }
-void Table::drain() noexcept { core_->reclaim(); }
+void Table::drain() noexcept { core_->reclaim_all(); }
 
 }  // namespace tiercache::l1

@@ -3,6 +3,8 @@
 // What of the eviction policy's state would pass between processors with every store, cut up by threads so that it does not.
 #pragma once
 
+#include "lanes.hpp"
+
 #include <algorithm>
 #include <atomic>
 #include <bit>
@@ -11,7 +13,7 @@
 
 namespace tiercache::l1 {
 
-/// A stripe's part. Whose is which is told where it is used.
+/// A lane's part. Whose is which is told where it is used.
 struct alignas(64) Turn {
   std::atomic<std::uint64_t> stores{0};                   // of new keys
   std::atomic<std::uint64_t> tick{0}, small{0}, main{0};  // changes that the common counts lack
@@ -26,8 +28,8 @@ struct alignas(64) Turn {
   static constexpr std::int64_t never = std::numeric_limits<std::int64_t>::max();
 };
 
-/// Numbers handed out in order, to a stripe in runs of a power of two. Threads of one stripe may be handed the same one: for
-/// hints only. A stripe that stops keeps the rest of its run. Wait-free.
+/// Numbers handed out in order, to a lane in runs of a power of two. Threads of a shared lane may be handed the same one: for
+/// hints only. A lane that stops keeps the rest of its run. Wait-free.
 class Runs {
  public:
   void open(std::uint64_t run) noexcept { run_ = std::bit_floor(std::clamp<std::uint64_t>(run, 1, run_max)); }
@@ -46,21 +48,22 @@ class Runs {
   std::atomic<std::uint64_t> next_{0};
 };
 
-/// A count that is changed often and read nearly right: a stripe's changes reach the common part a batch at a time; who reads
+/// A count that is changed often and read nearly right: a lane's changes reach the common part a batch at a time; who reads
 /// sees its own at once. With batch 0 it is exact. Wait-free.
 class Batched {
  public:
   void open(std::uint64_t batch) noexcept { batch_ = static_cast<std::int64_t>(batch); }
   /// A decrease is the two's complement.
-  void add(std::uint64_t change, std::atomic<std::uint64_t>& own) noexcept {
+  void add(std::uint64_t change, std::atomic<std::uint64_t>& own, Lane lane) noexcept {
     if (batch_ == 0) {
       common_.fetch_add(change, std::memory_order_relaxed);
       return;
     }
-    const auto sum = static_cast<std::int64_t>(own.fetch_add(change, std::memory_order_relaxed) + change);
-    if (sum > batch_ || sum < -batch_) {
-      common_.fetch_add(own.exchange(0, std::memory_order_relaxed), std::memory_order_relaxed);
-    }
+    const auto sum = static_cast<std::int64_t>(bump(own, change, lane) + change);
+    if (sum <= batch_ && sum >= -batch_) return;
+    const std::uint64_t all = lane.own ? static_cast<std::uint64_t>(sum) : own.exchange(0, std::memory_order_relaxed);
+    if (lane.own) own.store(0, std::memory_order_relaxed);
+    common_.fetch_add(all, std::memory_order_relaxed);
   }
   [[nodiscard]] std::uint64_t read(const std::atomic<std::uint64_t>& own) const noexcept {
     return common_.load(std::memory_order_relaxed) + own.load(std::memory_order_relaxed);

@@ -59,11 +59,14 @@ Result<void> Core::validate() const {
     if (auto ok = check_bucket(*this, b, live); !ok) return ok;
   }
   Sum gone;
-  for (const Stripe& stripe : striped) {
-    for (const Entry* entry = stripe.retired.load(); entry != nullptr; entry = Access::next(*entry)) {
-      if (!Access::retired(*entry)) return Error{Errc::internal, "retired list: an entry is not marked"};
-      if (!add(*this, *entry, gone)) return Error{Errc::internal, "retired list: granules are marked free"};
-      if (gone.count > budget.retired_count()) break;
+  for (std::uint32_t i = 0; i < lanes.count(); ++i) {
+    for (const auto* stack : {&parts[i].retired, &parts[i].retired_large, &parts[i].ready}) {
+      for (std::uint64_t handle = stack->load(); handle != 0; handle = Access::link(handle).load()) {
+        const Entry& entry = *Access::of_handle(handle);
+        if (!Access::retired(entry)) return Error{Errc::internal, "retired list: an entry is not marked"};
+        if (!add(*this, entry, gone)) return Error{Errc::internal, "retired list: granules are marked free"};
+        if (gone.count > budget.retired_count()) break;
+      }
     }
   }
   if (gone.count != budget.retired_count()) return differs("retired entries", gone.count, budget.retired_count());

@@ -175,6 +175,37 @@ struct RetiredTaken : Scenario {
   }
 };
 
+/// One retires, one makes it ready and frees some of it, a third takes what is ready and uses the memory again at once.
+struct ReadyTaken : Scenario {
+  void thread(unsigned id) override {
+    if (id == 2) {
+      for (int key = 1; key <= 2; ++key) {
+        Entry* entry = world.allocate(key, 1);
+        expect(entry != nullptr, "no entry is free");
+        world.retire(*entry);
+      }
+      return;
+    }
+    for (int i = 0; i < 2; ++i) {
+      if (id == 0) {
+        world.make_ready();
+        static_cast<void>(world.free_ready());
+        continue;
+      }
+      Entry* list = Ready::take(world.ready);
+      while (list != nullptr) {
+        Entry& entry = *list;
+        list = reinterpret_cast<Entry*>(entry.link.load(RelacySync::relaxed));
+        world.free(entry);
+        Entry* again = world.allocate(3, 1);
+        expect(again != nullptr, "no entry is free");
+        again->link.store(reinterpret_cast<std::uintptr_t>(again), RelacySync::relaxed);
+        world.free(*again);
+      }
+    }
+  }
+};
+
 /// Memory is given back, and taken and written by another thread.
 struct MemoryUsedAgain : Scenario {
   Entry* first = nullptr;
@@ -289,6 +320,7 @@ std::vector<ScenarioInfo> hazard_scenarios() {
       {"a pin copied to and fro", 2, make<PinCopied>},
       {"a pin copied by another thread", 3, make<PinCopiedByAnother>},
       {"the retired stack", 3, make<RetiredTaken>},
+      {"the ready stack", 3, make<ReadyTaken>},
       {"a bitmap word", 2, make<MemoryUsedAgain>},
       {"a page given back", 3, make<PageGivenBack>},
       {"a put that pins, and an erase that frees", 3, make<PinnedByPut>},

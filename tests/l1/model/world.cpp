@@ -18,6 +18,7 @@ World::World() {
     record.free_pins.set(((std::uint64_t{1} << pin_hazards) - 1) << op_hazards);
   }
   retired.set(nullptr);
+  ready.set(nullptr);
   taken_.set(0);
   records_seen_.set(threads);
   for (auto& o : ownership_) o.set(record_owned);
@@ -80,8 +81,12 @@ void World::retire(Entry& entry) {
   entry.retired = true;
   expect(entry.contents != freed, "a free entry is retired");  // production reads its size
   Hazards::mark_retired(entry.flags, flag_retired);
-  Stack::push(retired, &entry, &entry,
-              [](Entry& last, Entry* next) { last.link.store(reinterpret_cast<std::uintptr_t>(next), RelacySync::relaxed); });
+  push_retired(entry);
+}
+
+void World::push_retired(Entry& entry) {
+  Stack::push(retired, &entry,
+              [&entry](Entry* next) { entry.link.store(reinterpret_cast<std::uintptr_t>(next), RelacySync::relaxed); });
 }
 
 void World::reclaim() {
@@ -95,17 +100,26 @@ void World::reclaim() {
     count = 0;
     complete = Hazards::scan(*this, [&](const Entry* held) { found[count++] = held; });
   }
-  const auto set_next = [](Entry& last, Entry* next) {
-    last.link.store(reinterpret_cast<std::uintptr_t>(next), RelacySync::relaxed);
-  };
   while (list != nullptr) {
     Entry& entry = *list;
     list = reinterpret_cast<Entry*>(entry.link.load(RelacySync::relaxed));
     bool held = !complete;
     for (unsigned i = 0; i < count; ++i) held = held || found[i] == &entry;
-    if (held) Stack::push(retired, &entry, &entry, set_next);
+    if (held) push_retired(entry);
     else free(entry);
   }
+}
+
+void World::make_ready() {
+  while (free_ready()) {
+  }
+  if (Entry* list = Stack::take(retired)) Ready::put(ready, list);
+}
+
+bool World::free_ready() {
+  Entry* entry = Ready::pop(ready, [](Entry* of) { return reinterpret_cast<Entry*>(of->link.load(RelacySync::relaxed)); });
+  if (entry != nullptr) free(*entry);
+  return entry != nullptr;
 }
 
 // --- operations --------------------------------------------------------------------------------------------------------------
@@ -125,7 +139,8 @@ int World::value(const Entry& entry, int key) {
 
 const Entry* World::hit(int key, Hazards::Slot& hazard) {
   if (RelacySync::quick()) {
-    const Entry* entry = Hazards::locate_quick(bucket.line(0), static_cast<std::uint16_t>(key), hazard,
+    unsigned at_slot = 0;
+    const Entry* entry = Hazards::locate_quick(bucket.line(0), static_cast<std::uint16_t>(key), hazard, at_slot,
                                                [key](const Entry& e) { return key_of(value(e, key)) == key; });
     if (entry != nullptr) return entry;
   }
@@ -294,9 +309,11 @@ void World::check() {
     expect(content(slot::tag(word)) != 0, "an entry lies under another tag");
     ++accounted;
   }
-  for (const Entry* entry = retired.peek(); entry != nullptr; entry = reinterpret_cast<const Entry*>(entry->link.peek())) {
-    expect(entry->in_use && entry->retired, "a free entry is among the retired");
-    expect(++accounted <= entries_room, "the retired form a ring");
+  for (const Entry* first : {retired.peek(), ready.peek()}) {
+    for (const Entry* entry = first; entry != nullptr; entry = reinterpret_cast<const Entry*>(entry->link.peek())) {
+      expect(entry->in_use && entry->retired, "a free entry is among the retired");
+      expect(++accounted <= entries_room, "the retired form a ring");
+    }
   }
   for (const Entry& entry : entries_) accounted -= entry.in_use ? 1U : 0U;
   expect(accounted == 0, "an entry is lost, or counted twice");

@@ -53,7 +53,8 @@ struct Entry {
 using Buckets = BasicBucket<RelacySync>;
 using BucketSteps = Kernel<RelacySync>;
 using Hazards = HazardKernel<RelacySync, Entry>;
-using Stack = RetiredStack<RelacySync, Entry>;
+using Stack = RetiredStack<RelacySync, Entry*>;
+using Ready = ReadyStack<RelacySync, Entry*>;
 using Bits = BitmapWord<RelacySync>;
 
 inline constexpr unsigned op_hazards = 2;
@@ -162,13 +163,19 @@ class World {
   Entry* allocate(int key, int version);
   void free(Entry& entry);
   void retire(Entry& entry);
+  /// One thread's: what is retired becomes ready, as a scan that found no hazards would have it.
+  void make_ready();
+  /// Of what is ready one is freed, by that thread. False: none is.
+  bool free_ready();
   [[nodiscard]] Entry& entry(unsigned i) { return entries_[i]; }
 
   Buckets bucket;
   Record records[threads];
   Stack::Head retired;
+  Ready::Head ready;
 
  private:
+  void push_retired(Entry& entry);
   bool unlink(Hazards::Slot* hazards, int key);
   /// Counts, whatever happens; for steps left out.
   void bump(Env& env);

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <new>
 #include <string_view>
 
@@ -178,10 +179,6 @@ struct EntryAccess {
     return static_cast<std::uint32_t>(entry.cold().link.load(std::memory_order_relaxed));
   }
   static void set_seq(Entry& entry, std::uint32_t seq) noexcept { entry.cold().link.store(seq, std::memory_order_relaxed); }
-  [[nodiscard]] static Entry* next(const Entry& entry) noexcept { return at(entry.cold().link.load(std::memory_order_relaxed)); }
-  static void set_next(Entry& entry, const Entry* next) noexcept {
-    entry.cold().link.store(address(next), std::memory_order_relaxed);
-  }
 
   /// For validate(), when nothing moves.
   [[nodiscard]] static bool retired(const Entry& entry) noexcept {
@@ -195,11 +192,8 @@ struct EntryAccess {
   /// Key compare without a call: keys are short.
   [[nodiscard]] static bool same(const char* a, const char* b, std::size_t n) noexcept {
     if (n > 16) {
-      if (!equal16(a + n - 16, b + n - 16)) return false;
-      for (std::size_t i = 0; i + 16 < n; i += 16) {
-        if (!equal16(a + i, b + i)) return false;
-      }
-      return true;
+      // Most keys are of at most 32 bytes, and equal: one test for both halves.
+      return equal32(a, b, n - 16) && (n <= 32 || std::memcmp(a + 16, b + 16, n - 32) == 0);
     }
     if (n >= 8) {
       return ((word<std::uint64_t>(a) ^ word<std::uint64_t>(b)) |
@@ -213,6 +207,18 @@ struct EntryAccess {
       if (a[i] != b[i]) return false;
     }
     return true;
+  }
+
+  /// A retired entry's handle, granules:16 | address:48: where its link is can be told without reading it, by one who may find
+  /// the memory in use again.
+  [[nodiscard]] static std::uint64_t handle(const Entry& entry) noexcept {
+    return std::uint64_t{entry.granules_} << 48 | address(&entry);
+  }
+  [[nodiscard]] static bool in_arena(std::uint64_t handle) noexcept { return handle >> 48 != 0; }
+  [[nodiscard]] static Entry* of_handle(std::uint64_t handle) noexcept { return at(handle & ((std::uint64_t{1} << 48) - 1)); }
+  [[nodiscard]] static std::atomic<std::uint64_t>& link(std::uint64_t handle) noexcept {
+    char* const end = reinterpret_cast<char*>(of_handle(handle)) + (handle >> 48) * Entry::granule_bytes;
+    return reinterpret_cast<Entry::Cold*>(end - cold_bytes)->link;
   }
 
   static void prefetch_cold(const Entry& entry) noexcept { __builtin_prefetch(&entry.cold(), 1); }
@@ -256,13 +262,19 @@ struct EntryAccess {
   }
 
  private:
-  [[nodiscard]] static bool equal16(const char* a, const char* b) noexcept {
+  /// The first 16 bytes, and 16 from there on.
+  [[nodiscard]] static bool equal32(const char* a, const char* b, std::size_t further) noexcept {
 #ifdef __SSE2__
-    const __m128i equal = _mm_cmpeq_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(a)),
+    const __m128i begin = _mm_cmpeq_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(a)),
                                          _mm_loadu_si128(reinterpret_cast<const __m128i*>(b)));
-    return _mm_movemask_epi8(equal) == 0xffff;
+    const __m128i end = _mm_cmpeq_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(a + further)),
+                                       _mm_loadu_si128(reinterpret_cast<const __m128i*>(b + further)));
+    return _mm_movemask_epi8(_mm_and_si128(begin, end)) == 0xffff;
 #else
-    return ((word<std::uint64_t>(a) ^ word<std::uint64_t>(b)) | (word<std::uint64_t>(a + 8) ^ word<std::uint64_t>(b + 8))) == 0;
+    const auto differ = [](const char* x, const char* y) noexcept {
+      return (word<std::uint64_t>(x) ^ word<std::uint64_t>(y)) | (word<std::uint64_t>(x + 8) ^ word<std::uint64_t>(y + 8));
+    };
+    return (differ(a, b) | differ(a + further, b + further)) == 0;
 #endif
   }
   template <class T>

@@ -92,7 +92,9 @@ extern thread_local constinit Record* tls_quick_record;
   return std::uint64_t{1} << ((reinterpret_cast<std::uintptr_t>(slot) / sizeof(HazardSlot)) % 64);
 }
 /// REQUIRES: has_free_pin(). The slot stays free until take_pin().
-[[nodiscard]] inline HazardSlot& free_pin(Record& record) noexcept { return record.hazards[std::countr_zero(record.free_pins)]; }
+[[nodiscard]] inline HazardSlot& free_pin(Record& record) noexcept {
+  return record.hazards[static_cast<unsigned>(std::countr_zero(record.free_pins))];
+}
 /// Takes what free_pin() gave.
 inline void take_pin(Record& record) noexcept { record.free_pins &= record.free_pins - 1; }
 
@@ -117,15 +119,14 @@ struct SameKey {
     return EntryAccess::matches(entry, view, key);
   }
 };
-/// Current and hot, too.
-struct HotKey {
+/// Current, too.
+struct CurrentKey {
   std::uint16_t view;
   std::string_view key;
   std::uint32_t generation;
   std::int64_t now_ms;
   [[nodiscard, gnu::always_inline]] bool operator()(const Entry& entry) const noexcept {
-    return EntryAccess::matches(entry, view, key) && EntryAccess::current(entry, generation, now_ms) &&
-           EntryAccess::saturated(entry);
+    return EntryAccess::matches(entry, view, key) && EntryAccess::current(entry, generation, now_ms);
   }
 };
 
@@ -140,8 +141,8 @@ struct HotKey {
 /// (quick_record()).
 [[nodiscard]] inline const Entry* locate_quick(const StdSync::atomic<std::uint64_t>* line, std::uint16_t view,
                                                std::string_view key, std::uint64_t hash, std::uint32_t generation,
-                                               std::int64_t now_ms, HazardSlot& hazard) noexcept {
-  return Hazards::locate_quick(line, slot::tag_of_hash(hash), hazard, HotKey{view, key, generation, now_ms});
+                                               std::int64_t now_ms, HazardSlot& hazard, unsigned& at_slot) noexcept {
+  return Hazards::locate_quick(line, slot::tag_of_hash(hash), hazard, at_slot, CurrentKey{view, key, generation, now_ms});
 }
 
 }  // namespace detail

@@ -82,15 +82,16 @@ struct HazardKernel {
   }
 
   /// What locate() does where nothing is in the way, for the path of a hit: the first match of the tag in the home line is the
-  /// one wanted, and nobody changes the slot meanwhile. Null when anything is not so; then the hazard may be set. REQUIRES: the
-  /// fence is asymmetric (Sync::quick()): there is no fence here.
+  /// one wanted, and nobody changes the slot meanwhile; `at_slot` is its place in the line. Null when anything is not so; then
+  /// the hazard may be set. REQUIRES: the fence is asymmetric (Sync::quick()): there is no fence here.
   template <class Matches>
   [[nodiscard, gnu::always_inline]] static const Entry* locate_quick(const Word* line, std::uint16_t tag, Slot& hazard,
-                                                                     Matches&& matches) noexcept {
+                                                                     unsigned& at_slot, Matches&& matches) noexcept {
     const unsigned mask = Sync::match_tags(line, tag);
     if (mask == 0) [[unlikely]]
       return nullptr;
-    const Word& place = line[std::countr_zero(mask)];
+    at_slot = static_cast<unsigned>(std::countr_zero(mask));
+    const Word& place = line[at_slot];
     const std::uint64_t word = place.load(Sync::relaxed);
     if (slot::tag(word) != tag) [[unlikely]]
       return nullptr;
@@ -130,10 +131,11 @@ struct HazardKernel {
     }
   }
 
-  /// Before the scan that may free the entry, in this thread or in one that takes the retired stack with (22).
+  /// Before the scan that may free the entry, in this thread or in one that takes the retired stack with (22). No other thread
+  /// writes the flags of an entry that was linked.
   template <class Flags, class Flag>
   static void mark_retired(Flags& flags, Flag retired) noexcept {
-    flags.fetch_or(retired, Sync::relaxed);
+    flags.store(static_cast<Flag>(flags.load(Sync::relaxed) | retired), Sync::relaxed);
   }
 
   /// A second hazard on an entry that has one. A copy can slip through a scan that reads the copy's slot before and the
@@ -238,21 +240,42 @@ struct HazardKernel {
   }
 };
 
-/// Entries that were unlinked and not freed yet. Taken as a whole, never one by one: so a recurring head does no harm.
-template <class Sync, class Entry>
+/// Entries that were unlinked and not freed yet, each known by a handle; a null one is none. Any thread adds to it. Taken as a
+/// whole, never one by one: so a recurring head does no harm.
+template <class Sync, class Handle>
 struct RetiredStack {
-  using Head = typename Sync::template atomic<Entry*>;
+  using Head = typename Sync::template atomic<Handle>;
 
-  /// Puts the chain `first` .. `last` on top. `set_next(entry, next)` links.
-  template <class SetNext>
-  static void push(Head& head, Entry* first, Entry* last, SetNext&& set_next) noexcept {
-    Entry* top = head.load(Sync::relaxed);
+  /// Puts the chain that begins with `first` on top. `link(next)` has its last one lead to `next`.
+  template <class Link>
+  static void push(Head& head, Handle first, Link&& link) noexcept {
+    Handle top = head.load(Sync::relaxed);
     do {
-      set_next(*last, top);
+      link(top);
       // (21) release: the chain, and that its entries are unlinked and marked; pairs with the acquire (22).
     } while (!head.compare_exchange_weak(top, first, Sync::release, Sync::relaxed));
   }
-  [[nodiscard]] static Entry* take(Head& head) noexcept { return head.exchange(nullptr, Sync::acquire); }  // (22)
+  [[nodiscard]] static Handle take(Head& head) noexcept { return head.exchange(Handle{}, Sync::acquire); }  // (22)
+};
+
+/// Entries that a scan of their owner's has found free, and that it frees one by one, as it has use for them. Only the owner adds
+/// and pops; any thread may take the whole. So while an owner pops, the head stays, with the whole chain behind it, or it is
+/// null: it cannot recur.
+template <class Sync, class Handle>
+struct ReadyStack {
+  using Head = typename Sync::template atomic<Handle>;
+
+  /// REQUIRES: the owner has popped the last. (23) release: passes on what (22) acquired, to (24) of whoever takes them.
+  static void put(Head& head, Handle first) noexcept { head.store(first, Sync::release); }
+  /// `next(handle)` reads a link, atomically: the memory may be another's already. Null: there is none, or they were taken.
+  template <class Next>
+  [[nodiscard]] static Handle pop(Head& head, Next&& next) noexcept {
+    // Relaxed: what lies there this owner has put there, or the one whose record it took over (16).
+    Handle first = head.load(Sync::relaxed);
+    if (first == Handle{} || !head.compare_exchange_strong(first, next(first), Sync::relaxed, Sync::relaxed)) return Handle{};
+    return first;
+  }
+  [[nodiscard]] static Handle take(Head& head) noexcept { return head.exchange(Handle{}, Sync::acquire); }  // (24)
 };
 
 /// One word of the arena's bitmap.

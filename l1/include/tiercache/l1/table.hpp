@@ -113,8 +113,7 @@ class Table {
                          std::int64_t now_ms) noexcept {
     if (detail::Record* record = detail::quick_record(); record != nullptr && record->free_pins != 0) [[likely]] {
       detail::HazardSlot& hazard = detail::free_pin(*record);
-      const Entry* entry = detail::locate_quick(home_line(hash), view, key, hash, generation, now_ms, hazard);
-      if (entry != nullptr) [[likely]] {
+      if (const Entry* entry = quick(view, key, hash, generation, now_ms, hazard); entry != nullptr) [[likely]] {
         detail::take_pin(*record);
         return {entry, &hazard};
       }
@@ -132,7 +131,7 @@ class Table {
     const Visit held(*record);
     const Entry* entry = nullptr;
     if (detail::quick_record() != nullptr) [[likely]] {
-      entry = detail::locate_quick(home_line(hash), view, key, hash, generation, now_ms, held.hazard);
+      entry = quick(view, key, hash, generation, now_ms, held.hazard);
     }
     if (entry == nullptr) [[unlikely]] {
       entry = probe(view, key, hash, generation, now_ms, held.hazard);
@@ -249,11 +248,25 @@ class Table {
 
   [[nodiscard]] Pin find_slow(ViewId view, std::string_view key, std::uint64_t hash, std::uint32_t generation,
                               std::int64_t now_ms) noexcept;
+  /// The short way of a read: nothing is in the way. Null: take the long one.
+  [[nodiscard, gnu::always_inline]] const Entry* quick(ViewId view, std::string_view key, std::uint64_t hash,
+                                                       std::uint32_t generation, std::int64_t now_ms,
+                                                       detail::HazardSlot& hazard) noexcept {
+    unsigned at_slot = 0;
+    const Entry* entry = detail::locate_quick(home_line(hash), view, key, hash, generation, now_ms, hazard, at_slot);
+    if (entry == nullptr) [[unlikely]]
+      return nullptr;
+    if (!detail::EntryAccess::saturated(*entry)) [[unlikely]] {
+      const unsigned home = static_cast<unsigned>(line_index(hash) % lines_per_bucket) * words_per_line;
+      if (!touch(hash, *entry, home + at_slot, now_ms)) return nullptr;
+    }
+    return entry;
+  }
   /// The long way of a read. The hazard is clear when it finds nothing.
   [[nodiscard]] const Entry* probe(ViewId view, std::string_view key, std::uint64_t hash, std::uint32_t generation,
                                    std::int64_t now_ms, detail::HazardSlot& hazard) noexcept;
   /// What a hit that is not yet known to be hot writes. False: the entry's idle ttl has passed.
-  [[nodiscard]] bool touch(std::uint64_t hash, const detail::Match& match, std::int64_t now_ms) noexcept;
+  [[nodiscard]] bool touch(std::uint64_t hash, const Entry& entry, unsigned slot, std::int64_t now_ms) noexcept;
   void count_sampled_hit(ViewId view, std::string_view key, std::uint64_t hash, const Entry& entry) noexcept;
   /// Unlinks a void entry on which the caller holds a hazard, unless it is of a newer generation than the caller's.
   void reap(std::uint64_t hash, const detail::Match& match, std::uint32_t generation, std::int64_t now_ms) noexcept;
