@@ -117,7 +117,7 @@ class Board {
   [[nodiscard]] std::span<InstanceBlock> instances() const noexcept {
     return {memory_.at<InstanceBlock>(header().instances_at), settings().instances};
   }
-  /// The workers, then the probes' reader and their writer.
+  /// The workers, then the probes' readers, their writer, and the writer of those with a version.
   [[nodiscard]] std::span<SessionSlot> sessions(unsigned instance) const noexcept {
     return {memory_.at<SessionSlot>(header().sessions_at) + instance * sessions_each(), sessions_each()};
   }
@@ -137,7 +137,7 @@ class Board {
   }
 
   static constexpr unsigned probe_readers = 8;
-  static constexpr unsigned probe_sessions = probe_readers + 1;
+  static constexpr unsigned probe_sessions = probe_readers + 2;
 
  private:
   explicit Board(demo::MemoryFile memory) noexcept : memory_(std::move(memory)) {}

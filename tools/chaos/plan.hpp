@@ -60,7 +60,7 @@ inline constexpr std::array ablations{
              FaultSet::of(FaultKind::redis_kill_snapshot, FaultKind::reader_stopped)},
     Ablation{"clock-on-read", without(Remedy::clock_on_read), FaultSet::of(FaultKind::reader_stopped, FaultKind::instance_stop)},
     Ablation{"envelope-check", without(Remedy::envelope_check), FaultSet::of(FaultKind::flip, FaultKind::foreign_value)},
-    Ablation{"version-check", without(Remedy::version_check), FaultSet::of(FaultKind::instance_stop, FaultKind::delay)},
+    Ablation{"version-check", without(Remedy::version_check), no_faults},
     Ablation{"replay", without(Remedy::replay), link_faults},
     Ablation{"late-write", without(Remedy::late_write), FaultSet::of(FaultKind::late_writes)},
 };
