@@ -85,10 +85,11 @@ class Instance {
     if (await(Stage::running)) run_sessions();
     done_with(Stage::draining);
     if (await(Stage::checking)) {
-      const Audit audit = audit_rows(board_, shop_.cells, shop_.names);
+      const Audit audit = audit_rows(board_, index_, shop_.cells, shop_.names);
       block_.checked.store(audit.keys);
       block_.present.store(audit.present);
       block_.wrong_copies.store(audit.wrong);
+      block_.excused_copies.store(audit.excused);
       block_.check_errors.store(audit.errors);
       done_with(Stage::checking);
       await(Stage::ending);
