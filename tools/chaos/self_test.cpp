@@ -53,7 +53,8 @@ int self_test(const ChaosOptions& options) {
     one.quiet = true;
     // Whatever is missed, the whole ends within its own time: those that come after have at least what they usually need.
     const double left = whole_seconds_max - since_first() - startup_seconds * static_cast<double>(&ablations.back() - &a);
-    one.minutes = std::clamp(left, seconds_min, std::min<double>(a.seconds_max, 60 * one.minutes)) / 60;
+    const double most = std::min<double>(a.seconds_max, 60 * options.minutes);
+    one.minutes = std::min(std::max(left, seconds_min), most) / 60;
     const Result<ChaosReport> report = run_chaos(one);
     if (!report) {
       std::fprintf(stderr, "tiercache_chaos: without %s: %s\n", std::string(a.name).c_str(), report.error().message.c_str());
