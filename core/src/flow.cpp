@@ -167,7 +167,7 @@ std::string new_token(StoreCore& core) {
 namespace {
 
 /// The lease is ours: load, then fill L2 while it stands (R3), then L1.
-Flow<ReadResult> load_under_lease(ReadCall& call, Asked asked, std::string token, std::string stamp) {
+Flow<ReadResult> load_under_lease(ReadCall& call, Asked asked, std::string token, std::string stamp, std::uint64_t epoch) {
   StoreCore& core = call.core;
   const SteadyTime began = std::chrono::steady_clock::now();
   core.leases.granted.fetch_add(1, std::memory_order_relaxed);
@@ -210,13 +210,15 @@ Flow<ReadResult> load_under_lease(ReadCall& call, Asked asked, std::string token
   request.op = RemoteOp::lease_fill;
   request.tags = loaded.tags;
   request.stamp = std::chrono::steady_clock::now() - began < tagged_load_max ? std::string_view(stamp) : std::string_view();
+  request.epoch = epoch;
   request.head = sealed.head;
   request.payload = sealed.payload;
   request.ttl_ms = ttl.count();
   request.version = loaded.version;
   co_await ask(call, request, reply);
   if (reply.error || !reply.applied) {
-    // Displaced by a write, lapsed, or Redis went: the caller asked before that and may have the value; no cache may.
+    // Displaced by a write, lapsed, of an epoch that is over, or Redis went: the caller asked before that and may have the value;
+    // no cache may.
     r.owned = std::move(loaded.value);
     if (!reply.error) {
       core.leases.lost.fetch_add(1, std::memory_order_relaxed);
@@ -323,7 +325,7 @@ Flow<ReadResult> fetch(ReadCall& call) {
     }
     if (reply.lease == LeaseState::granted) {
       view.misses.fetch_add(1, std::memory_order_relaxed);
-      co_return co_await load_under_lease(call, asked, token, std::move(reply.stamp));
+      co_return co_await load_under_lease(call, asked, token, std::move(reply.stamp), reply.epoch);
     }
 
     if (reply.lease == LeaseState::gated) {

@@ -301,7 +301,7 @@ Result<void> Operations::erase(const RemoteRequest& request, const Prepared& p, 
 
 Result<void> Operations::lease_get(const RemoteRequest& request, const Prepared& p, Exchange& x, RemoteReply& reply) const {
   auto r = x.run(bulk_scripts().lease_get, Views{request.keys[0], p.leases[0], p.gate, p.names.seq, p.names.epoch},
-                 Views{request.token, std::to_string(request.lease_ms), request.ignore_value ? request.head : ""});
+                 Views{request.token, std::to_string(request.lease_ms), request.ignore_value ? request.head : "", p.candidate});
   if (!r) return r.error();
   reply.values.assign(1, std::nullopt);
   if (r->type == Reply::Type::integer) {
@@ -313,6 +313,8 @@ Result<void> Operations::lease_get(const RemoteRequest& request, const Prepared&
       r->elements[0].integer == 1) {
     reply.lease = LeaseState::granted;
     reply.stamp = std::move(r->elements[1].text);
+    if (reply.stamp.size() < 9) return nonsense();
+    reply.epoch = load_be<8>(reply.stamp.data());
     return {};
   }
   const bool pair = r->type == Reply::Type::array && r->elements.size() == 2 && r->elements[0].type == Reply::Type::string &&
@@ -329,7 +331,9 @@ Result<void> Operations::lease_fill(const RemoteRequest& request, const Prepared
   const std::string wake = wake_message(request);
   const std::string version = request.version != 0 ? be64(request.version) : "";
   Views keys = {request.keys[0], p.leases[0], p.names.epoch};
-  Views args = {request.token, request.head, request.payload, ttl, p.candidate, check, p.names.channel, wake, version};
+  const bool any_epoch = request.epoch == 0 || lab::ablated(lab::Remedy::lease) || lab::ablated(lab::Remedy::lease_epoch);
+  const std::string epoch = any_epoch ? "" : be64(request.epoch);
+  Views args = {request.token, request.head, request.payload, ttl, p.candidate, check, p.names.channel, wake, version, epoch};
   const std::vector<std::string> sets = tag_sets(request, p);
   std::vector<std::string> ats;
   for (const std::string& tag : request.tags) ats.push_back(names_.tag_at(names_.type_of(request.keys[0]), tag, p.names));

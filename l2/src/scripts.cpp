@@ -165,18 +165,18 @@ return 0
 // An update's gate needs no look here: its beginning took the lease away, and while it stands none is granted. A lease taken
 // after a versioned erase proves that the load began after it, not that its source had got so far (a lagging replica of the
 // database): hence the tombstone's version. The same version is what one expects to load.
+// A lease is good in the epoch in which it was granted. One that came back with an older snapshot, or with a replica that lagged,
+// may have been displaced by a write that this server knows nothing of: its fill would be stored as of the epoch in force.
 constexpr std::string_view lease_fill_body = R"lua(
 local lease = redis.call('GET', KEYS[2])
 if ARGV[6] == '1' and not mine(lease, ARGV[1]) then return 0 end
-local outdated = false
-if #ARGV[9] == 8 then
+local e = log_epoch(KEYS[3], ARGV[5])
+local outdated = ARGV[10] ~= '' and ARGV[10] ~= e
+if not outdated and #ARGV[9] == 8 then
   local old = redis.call('GETRANGE', KEYS[1], 0, 56)
   outdated = tombstone(old) and not not_below(ARGV[9], old:sub(9, 16))
 end
-if not outdated then
-  local e = log_epoch(KEYS[3], ARGV[5])
-  store(KEYS[1], ARGV[2] .. e .. ARGV[3], ARGV[4])
-end
+if not outdated then store(KEYS[1], ARGV[2] .. e .. ARGV[3], ARGV[4]) end
 redis.call('DEL', KEYS[2])
 wake(lease, ARGV[7], ARGV[8])
 return outdated and 0 or 1

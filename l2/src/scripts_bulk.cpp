@@ -64,7 +64,9 @@ local sets = take_last(KEYS, tags)
 join_tags(sets, KEYS[1], tag_ttl)
 )lua";
 
+// An epoch is set where none is, so that a load that meets an empty Redis knows of one as every other does.
 constexpr std::string_view stamped_head = R"lua(
+local candidate = table.remove(ARGV)
 local epoch_key = table.remove(KEYS)
 local seq_key = table.remove(KEYS)
 local function unstamped()
@@ -74,7 +76,10 @@ end
 local r = unstamped()
 if r ~= 1 then return r end
 local e = redis.call('GET', epoch_key)
-if not (e and #e == 8) then return {1, ''} end
+if not (e and #e == 8) then
+  e = candidate
+  redis.pcall('SET', epoch_key, e)
+end
 return {1, e .. (redis.call('GET', seq_key) or '0')}
 )lua";
 

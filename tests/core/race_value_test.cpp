@@ -181,5 +181,49 @@ TEST_P(OlderSnapshotBeforeTheBus, Row29) {
 }
 INSTANTIATE_TEST_SUITE_P(Races, OlderSnapshotBeforeTheBus, ::testing::Bool(), race_name);
 
+// B loads k, which Redis does not have: its lease stands when Redis saves its snapshot. The database says 1. Before B fills
+// Redis, A commits 2 and erases k, which takes the lease away. Redis dies and comes back from the snapshot, the lease with it,
+// and begins a new epoch. Then B's fill arrives. What it stores would be of the new epoch, and so be distrusted by nobody.
+class OlderSnapshotHasTheLease : public Race {};
+TEST_P(OlderSnapshotHasTheLease, Row29) {
+  const Ablated ablated(lab::Remedy::lease_epoch, !remedy());
+  Gate gate(lab::Point::load_to_lease_fill);
+  Config config = instance_config(server.url());
+  config.distrust_other_epochs = true;
+  config.lease_ttl = 60s;  // outlasts the restart
+  Instance a(config);
+  Instance b(config);
+  a.wait_coherent();
+  b.wait_coherent();
+  std::atomic<int> database{1};
+  auto loader = std::async(std::launch::async, [&] {
+    gate.arm();
+    const auto h = b.view.get_or_load("k", [&] { return database.load(); });
+    return h ? *h : -1;
+  });
+  gate.wait_reached();
+  ASSERT_EQ(server.command({"SAVE"}), "OK");
+  database = 2;
+  ASSERT_TRUE(eventually([&] { return a.view.erase("k").ok(); }));  // a slow disk holds Redis up, and calls may be told so
+  ASSERT_EQ(server.command({"EXISTS", "test:races:!lease:n:k"}), "0");
+  const std::string epoch = server.command({"GET", "test:races:!epoch"});
+  server.restart(RedisServer::Data::rdb);
+  ASSERT_TRUE(eventually([&] { return server.command({"GET", "test:races:!epoch"}) != epoch; }));
+  ASSERT_EQ(server.command({"EXISTS", "test:races:!lease:n:k"}), "1") << "it did not come back: the test shows nothing";
+  for (Instance* one : {&a, &b}) {
+    ASSERT_TRUE(eventually([&] { return one->store().health().l2_available; }));
+    one->wait_applied();
+    one->wait_coherent();
+  }
+  gate.open();
+  EXPECT_EQ(loader.get(), 1);  // it asked before the write
+
+  ASSERT_EQ(server.command({"EXISTS", "test:races:!lease:n:k"}), "0") << "others would wait for it to lapse";
+  const auto h = a.view.get_or_load("k", [&] { return database.load(); });
+  ASSERT_TRUE(h);
+  EXPECT_EQ(*h, remedy() ? 2 : 1);
+}
+INSTANTIATE_TEST_SUITE_P(Races, OlderSnapshotHasTheLease, ::testing::Bool(), race_name);
+
 }  // namespace
 }  // namespace tiercache::testing

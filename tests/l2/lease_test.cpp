@@ -113,6 +113,41 @@ TEST(Lease, WithoutTheTokenCheckTheOldRowComesBack) {
   slow_loader_meets([](Client& c) { c.put("1", "new row"); }, "old row", false);
 }
 
+RemoteReply fill_of(Client& c, std::string_view token, std::uint64_t epoch, std::string_view payload) {
+  const Strings keys = {key("1")};
+  const std::string h = head();
+  RemoteRequest r;
+  r.op = lease_fill;
+  r.keys = keys;
+  r.token = token;
+  r.head = h;
+  r.payload = payload;
+  r.epoch = epoch;
+  return c.run(r);
+}
+
+TEST(Lease, OfAnEpochThatIsOverFillsNothingAndEnds) {
+  RedisServer server;
+  Client c(server);
+  const RemoteReply old_load = c.lease(lease_get, "1", "t");
+  ASSERT_EQ(old_load.lease, LeaseState::granted);
+  ASSERT_NE(old_load.epoch, 0U) << "an empty Redis is given an epoch";
+  EXPECT_EQ(c.lease(lease_get, "1", "t").epoch, old_load.epoch);
+  ASSERT_EQ(server.command({"SET", "test:app:!epoch", "EPOCHNEW"}), "OK");
+  const RemoteReply late = fill_of(c, "t", old_load.epoch, "old row");
+  ASSERT_FALSE(late.error) << late.error->message;
+  EXPECT_FALSE(late.applied);
+  EXPECT_FALSE(c.value("1"));
+  EXPECT_EQ(server.command({"EXISTS", lease_key("1")}), "0") << "nobody need wait for it to lapse";
+
+  const RemoteReply next = c.lease(lease_get, "1", "u");
+  ASSERT_EQ(next.lease, LeaseState::granted);
+  EXPECT_EQ(next.epoch, load_be<8>("EPOCHNEW"));
+  EXPECT_FALSE(fill_of(c, "t", next.epoch, "old row").applied) << "not the holder";
+  EXPECT_TRUE(fill_of(c, "u", next.epoch, "new row").applied);
+  EXPECT_EQ(c.value("1"), "new row");
+}
+
 TEST(Lease, OnlyTheHolderRenewsAndReleases) {
   RedisServer server;
   Client c(server);

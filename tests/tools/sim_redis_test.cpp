@@ -230,6 +230,7 @@ class Worker {
       puts.push_back({many_heads[i], payload, q.ttl_ms, q.version + i, q.version != 0});
     if (q.op == RemoteOp::put_many) q.puts = puts;
     if (q.op == RemoteOp::lease_get) q.head = {};
+    if (q.op == RemoteOp::lease_fill && below(4) != 0) q.epoch = granted_;
     if (q.op == RemoteOp::resync) {
       q.epoch = epoch_;
       q.sequence = sequence_ - std::min<std::uint64_t>(sequence_, below(30));
@@ -238,8 +239,8 @@ class Worker {
     q.deadline = Deadline::after(std::chrono::seconds(10));
     RemoteReply reply;
     remote_.start(q, reply, nullptr);
-    if (!reply.stamp.empty()) stamp_ = reply.stamp;
-    if (reply.epoch != 0 && !reply.error) epoch_ = reply.epoch, sequence_ = reply.sequence;
+    if (!reply.stamp.empty()) stamp_ = reply.stamp, granted_ = reply.epoch;
+    if (reply.epoch != 0 && reply.stamp.empty() && !reply.error) epoch_ = reply.epoch, sequence_ = reply.sequence;
   }
 
   std::uint64_t below(std::uint64_t n) { return random_() % n; }
@@ -256,7 +257,7 @@ class Worker {
 
   RemotePort& remote_;
   std::mt19937_64 random_;
-  std::uint64_t writes_ = 0, epoch_ = 0, sequence_ = 0;
+  std::uint64_t writes_ = 0, epoch_ = 0, sequence_ = 0, granted_ = 0;
   std::string stamp_;
 };
 

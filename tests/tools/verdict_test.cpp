@@ -87,5 +87,19 @@ TEST_F(Judge, AnExcuseEndsWithTheNextAcknowledgedVersion) {
   EXPECT_EQ(verdict({.version = 1, .began = 100'000, .own = 4, .by_l1 = true}), Verdict::unread_write);
 }
 
+TEST(CopyTest, IsTheRowOrWhatIsLeftOfALostVersion) {
+  RowState row;
+  for (std::uint32_t version = 2; version <= 4; ++version) ASSERT_EQ(row.commit(), version);
+  EXPECT_EQ(judge_copy(row, 4), Verdict::fresh);
+  EXPECT_EQ(judge_copy(row, 3), Verdict::beyond);
+  EXPECT_EQ(judge_copy(row, 0), Verdict::phantom);
+  EXPECT_EQ(judge_copy(row, 5), Verdict::phantom);
+  row.excused.store(4);
+  EXPECT_EQ(judge_copy(row, 3), Verdict::excused);
+  EXPECT_EQ(judge_copy(row, 4), Verdict::fresh);
+  ASSERT_EQ(row.commit(), 5U);
+  EXPECT_EQ(judge_copy(row, 3), Verdict::beyond) << "a version that was written since is not lost";
+}
+
 }  // namespace
 }  // namespace tiercache::chaos

@@ -30,7 +30,7 @@ Config instance_config(const Settings& s, std::uint16_t port) {
   return config;
 }
 
-Audit audit_rows(const Board& board, Cache<Cell> cells, const std::vector<std::string>& names) {
+Audit audit_rows(const Board& board, unsigned instance, Cache<Cell> cells, const std::vector<std::string>& names) {
   Audit audit;
   constexpr std::size_t batch = 128;
   for (std::size_t first = 0; first < names.size(); first += batch) {
@@ -43,7 +43,14 @@ Audit audit_rows(const Board& board, Cache<Cell> cells, const std::vector<std::s
       ++audit.keys;
       if (!handles[i] && handles[i].error() != nullptr) ++audit.errors;
       if (handles[i]) ++audit.present;
-      if (handles[i] && (!is_of(*handles[i], key, true) || handles[i]->version != board.rows()[key].committed())) ++audit.wrong;
+      if (!handles[i]) continue;
+      const bool whole = is_of(*handles[i], key, true);
+      const Verdict verdict = whole ? judge_copy(board.rows()[key], handles[i]->version) : Verdict::phantom;
+      if (verdict == Verdict::excused) ++audit.excused;
+      if (!is_violation(verdict)) continue;
+      ++audit.wrong;
+      report_copy(board, instance, static_cast<std::uint32_t>(key), handles[i]->version, whole,
+                  static_cast<std::uint8_t>(handles[i].source()));
     }
   }
   return audit;

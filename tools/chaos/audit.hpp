@@ -19,10 +19,11 @@ struct Audit {
   std::uint64_t keys = 0;     ///< looked at
   std::uint64_t present = 0;  ///< of them: there was a copy
   std::uint64_t wrong = 0;    ///< copies that are not the committed row
+  std::uint64_t excused = 0;  ///< copies that are not, through a loss that the promise leaves out
   std::uint64_t errors = 0;   ///< keys that could not be looked at
 };
 
-/// After the quiet: compares every copy that `cells` answers with its row. An absent copy is right.
-[[nodiscard]] Audit audit_rows(const Board& board, Cache<Cell> cells, const std::vector<std::string>& names);
+/// After the quiet: compares every copy that `cells` answers with its row. An absent copy is right. `instance`: see WrongCopy.
+[[nodiscard]] Audit audit_rows(const Board& board, unsigned instance, Cache<Cell> cells, const std::vector<std::string>& names);
 
 }  // namespace tiercache::chaos

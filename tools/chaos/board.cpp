@@ -70,4 +70,17 @@ void report_violation(const Board& board, const RowState& row, const Reading& re
   v.complete.store(true, std::memory_order_release);
 }
 
+void report_copy(const Board& board, unsigned instance, std::uint32_t key, std::uint64_t version, bool whole,
+                 std::uint8_t source) {
+  const std::uint64_t n = board.header().copies.fetch_add(1, std::memory_order_relaxed);
+  if (n >= copies_kept) return;
+  WrongCopy& c = board.header().kept_copies[n];
+  c.whole = whole;
+  c.source = source;
+  c.instance = static_cast<std::uint16_t>(instance);
+  c.key = key;
+  c.version = version;
+  c.complete.store(true, std::memory_order_release);
+}
+
 }  // namespace tiercache::chaos

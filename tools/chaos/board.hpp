@@ -66,6 +66,7 @@ struct alignas(64) InstanceBlock {
   std::atomic<std::int64_t> coherent_since{0};  ///< begin of the unbroken time with a valid L1; 0: it is not
   std::atomic<std::int64_t> seen{0};            ///< when the above was looked at
   std::atomic<std::uint64_t> wrong_copies{0};
+  std::atomic<std::uint64_t> excused_copies{0};
   std::atomic<std::uint64_t> check_errors{0};
   std::atomic<std::uint64_t> checked{0};
   std::atomic<std::uint64_t> present{0};  ///< of the checked: there was a copy to compare
@@ -92,6 +93,17 @@ struct Violation {
 };
 inline constexpr std::size_t violations_kept = 64;
 
+/// One copy that differed from its row after the quiet, as it is reported.
+struct WrongCopy {
+  std::atomic<bool> complete{false};
+  bool whole = false;          ///< it was a version of that row
+  std::uint8_t source = 0;     ///< tiercache::Source
+  std::uint16_t instance = 0;  ///< who looked; the instances' number: the run itself, which has nothing in L1
+  std::uint32_t key = 0;
+  std::uint64_t version = 0;
+};
+inline constexpr std::size_t copies_kept = 32;
+
 struct Header {
   Settings settings;
   alignas(64) std::atomic<std::uint32_t> stage{0};
@@ -102,6 +114,8 @@ struct Header {
   std::atomic<std::uint64_t> violations{0};
   std::atomic<std::uint64_t> violations_by[verdict_count] = {};
   Violation kept[violations_kept];
+  std::atomic<std::uint64_t> copies{0};
+  WrongCopy kept_copies[copies_kept];
   std::uint64_t bytes = 0, instances_at = 0, sessions_at = 0, rows_at = 0, chunks_at = 0;
 };
 
@@ -117,7 +131,7 @@ class Board {
   [[nodiscard]] std::span<InstanceBlock> instances() const noexcept {
     return {memory_.at<InstanceBlock>(header().instances_at), settings().instances};
   }
-  /// The workers, then the probes' reader and their writer.
+  /// The workers, then the probes' readers, their writer, and the writer of those with a version.
   [[nodiscard]] std::span<SessionSlot> sessions(unsigned instance) const noexcept {
     return {memory_.at<SessionSlot>(header().sessions_at) + instance * sessions_each(), sessions_each()};
   }
@@ -137,7 +151,7 @@ class Board {
   }
 
   static constexpr unsigned probe_readers = 8;
-  static constexpr unsigned probe_sessions = probe_readers + 1;
+  static constexpr unsigned probe_sessions = probe_readers + 2;
 
  private:
   explicit Board(demo::MemoryFile memory) noexcept : memory_(std::move(memory)) {}
@@ -150,5 +164,9 @@ void fail_run(const Board& board, std::string_view why);
 /// Counts a violation and keeps what it was, as long as there is room.
 void report_violation(const Board& board, const RowState& row, const Reading& reading, Verdict verdict, std::int64_t staleness,
                       unsigned instance, unsigned session, std::uint8_t source);
+
+/// Keeps what a wrong copy was, as long as there is room.
+void report_copy(const Board& board, unsigned instance, std::uint32_t key, std::uint64_t version, bool whole,
+                 std::uint8_t source);
 
 }  // namespace tiercache::chaos

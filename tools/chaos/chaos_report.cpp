@@ -105,8 +105,8 @@ std::string ChaosReport::table() const {
          "not by L1, while Redis had two masters or had lost data; crossing puts whose version Redis lost");
   t.line("steps back", grouped(steps_back), "a session was given an older version than before, within the above");
   t.line("copies compared after the quiet", grouped(audited),
-         format("%s there, %s wrong, %s unreadable; L1 and Redis against the rows", grouped(audit_present).c_str(),
-                grouped(audit_wrong).c_str(), grouped(audit_errors).c_str()));
+         format("%s there, %s wrong, %s excused, %s unreadable; L1 and Redis against the rows", grouped(audit_present).c_str(),
+                grouped(audit_wrong).c_str(), grouped(audit_excused).c_str(), grouped(audit_errors).c_str()));
 
   t.group("Faults", "how often each was brought about, and how long L1 took to be valid again");
   t.raw(format("  %-24s %7s %9s %10s %10s %10s   %s\n", "", "count", "verified", "p50 ms", "p99 ms", "max ms", "what"));
@@ -130,6 +130,7 @@ std::string ChaosReport::table() const {
   if (!ablated.empty()) t.line("remedy switched off", ablated, "this run is to fail");
 
   for (const Wrong& w : wrong) t.raw((&w == wrong.data() ? "\n" : "") + text(w));
+  for (const std::string& c : wrong_copies) t.raw((&c == wrong_copies.data() ? "\n  copy of " : "  copy of ") + c + "\n");
   const std::vector<std::string> found = findings();
   t.raw(found.empty() ? "\nPASSED\n" : "\nFAILED\n");
   for (const std::string& f : found) t.raw("  " + f + "\n");
@@ -176,6 +177,7 @@ std::string ChaosReport::json() const {
   j["audited"] = audited;
   j["audit_present"] = audit_present;
   j["audit_wrong"] = audit_wrong;
+  j["audit_excused"] = audit_excused;
   j["audit_errors"] = audit_errors;
   j["faults"] = fault_total();
   j["faults_verified"] = verified_total();
@@ -201,6 +203,7 @@ std::string ChaosReport::json() const {
                           {"took_ms", w.took_ms},
                           {"history", w.history}});
   }
+  j["wrong_copies"] = wrong_copies;
   j["findings"] = findings();
   j["passed"] = findings().empty();
   return j.dump(2) + "\n";

@@ -49,7 +49,8 @@ struct ChaosReport {
   std::uint64_t violations = 0;
   std::array<std::uint64_t, verdict_count> violations_by{};
   std::vector<Wrong> wrong;  ///< the first of them
-  std::uint64_t audited = 0, audit_present = 0, audit_wrong = 0, audit_errors = 0;
+  std::uint64_t audited = 0, audit_present = 0, audit_wrong = 0, audit_excused = 0, audit_errors = 0;
+  std::vector<std::string> wrong_copies;  ///< the first of them
   std::array<std::uint64_t, fault_count> fault_counts{};
   std::array<std::uint64_t, fault_count> fault_verified{};  ///< of them: the effect was seen
   std::array<Times, fault_count> recovery_of{};

@@ -176,9 +176,19 @@ class Run {
     }
   }
 
+  static constexpr const char* sources[] = {"nobody", "L1", "Redis", "a load"};
+  static constexpr const char* kinds[] = {"erased", "put with a version", "put"};
+
+  [[nodiscard]] std::string describe(const WrongCopy& c) const {
+    const RowState& row = board_.rows()[c.key];
+    const std::string who = c.instance < options_.instances ? format("instance %u", c.instance) : "the run";
+    return format("key %u (%s), %s, by %s: version %llu%s, acknowledged up to %u, committed up to %u, excused up to %u", c.key,
+                  kinds[static_cast<std::size_t>(write_kind_of(c.key))], who.c_str(), sources[c.source % 4],
+                  static_cast<unsigned long long>(c.version), c.whole ? "" : " of another row", row.checker.acked.load(),
+                  row.committed(), row.excused.load());
+  }
+
   [[nodiscard]] ChaosReport::Wrong describe(const Violation& v) const {
-    static constexpr const char* sources[] = {"nobody", "L1", "Redis", "a load"};
-    static constexpr const char* kinds[] = {"erased", "put with a version", "put"};
     ChaosReport::Wrong w{v.verdict,
                          sources[v.source % 4],
                          v.instance,
@@ -238,7 +248,7 @@ class Run {
       const std::uint32_t keys = board_.settings().keys;
       names.push_back(k < keys ? "k" + std::to_string(k) : "p" + std::to_string(k - keys));
     }
-    return audit_rows(board_, store->cache<Cell>("cell", {.ttl = std::chrono::minutes(2)}), names);
+    return audit_rows(board_, options_.instances, store->cache<Cell>("cell", {.ttl = std::chrono::minutes(2)}), names);
   }
 
   [[nodiscard]] ChaosReport collect(const Audit& in_redis) {
@@ -264,12 +274,17 @@ class Run {
     r.wrong = wrong_;
     r.audit_present = in_redis.present;
     r.audited = in_redis.keys, r.audit_wrong = in_redis.wrong, r.audit_errors = in_redis.errors;
+    r.audit_excused = in_redis.excused;
     for (const InstanceBlock& b : board_.instances()) {
       r.audited += b.checked.load();
       r.audit_present += b.present.load();
       r.grouped_puts += b.grouped_puts.load();
       r.audit_wrong += b.wrong_copies.load();
+      r.audit_excused += b.excused_copies.load();
       r.audit_errors += b.check_errors.load();
+    }
+    for (const WrongCopy& c : board_.header().kept_copies) {
+      if (c.complete.load(std::memory_order_acquire)) r.wrong_copies.push_back(describe(c));
     }
     r.fault_counts = campaign_->counts();
     r.fault_verified = campaign_->verified();

@@ -135,11 +135,12 @@ void Session::write(std::uint32_t key) {
   if (settled()) read(key);
 }
 
-void Session::write_many(std::span<const std::uint32_t> keys) {
+void Session::write_many(std::span<const std::uint32_t> keys, std::int64_t hesitation_ns) {
   losses_before_ = losses();
   tried_ = false;
   for (std::size_t i = 0; i < keys.size(); ++i) slot_.writing[i].store(keys[i] + 1, std::memory_order_release);
   for (const std::uint32_t key : keys) writing_.push_back({key, rows_[key].commit()});
+  if (hesitation_ns > 0) sleep_ns(hesitation_ns);
   announce();
 }
 

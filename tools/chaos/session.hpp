@@ -38,9 +38,9 @@ class Session {
   /// REQUIRES: settled(); of a plain key, that the session owns it. The row is committed, then the cache is told. What was
   /// answered is then read again at once.
   void write(std::uint32_t key);
-  /// REQUIRES: settled(); at most batch_max keys, none twice: all are erased, or all are plain keys that the session owns. The
-  /// rows are committed, then the cache is told by one erase_many() or put_many().
-  void write_many(std::span<const std::uint32_t> keys);
+  /// REQUIRES: settled(); at most batch_max keys, none twice: all are erased, all are plain keys that the session owns, or it is
+  /// one. The rows are committed, then, `hesitation_ns` later, the cache is told by one call.
+  void write_many(std::span<const std::uint32_t> keys, std::int64_t hesitation_ns = 0);
   [[nodiscard]] bool settled() const noexcept { return writing_.empty(); }
   /// Tries again to finish the write; at most every few milliseconds.
   void settle();

@@ -78,4 +78,13 @@ struct Reading {
   return r.version < excused ? Verdict::excused : Verdict::fresh;
 }
 
+/// Of a copy that is found after the quiet, when nothing is under way: it is the committed row, or what a crossing put left whose
+/// successor Redis had lost, as judge() has it of reads.
+[[nodiscard]] inline Verdict judge_copy(const RowState& row, std::uint64_t version) noexcept {
+  const std::uint32_t committed = row.committed();
+  if (version < 1 || version > committed) return Verdict::phantom;
+  if (version == committed) return Verdict::fresh;
+  return row.excused.load(std::memory_order_acquire) >= committed ? Verdict::excused : Verdict::beyond;
+}
+
 }  // namespace tiercache::chaos

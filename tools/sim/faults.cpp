@@ -45,10 +45,10 @@ void World::begin_server(Fault fault) {
     case Fault::server_snapshot: {
       KeySpace keys = fault == Fault::server_empty ? KeySpace{} : servers_.earlier(server, some(0, 2));
       servers_.kill(server);
-      oracle_.lose_all();
+      oracle_.lose_all(true);
       scheduler_.at(scheduler_.now() + some(0.01, 0.6), [this, server, keys = std::move(keys)]() mutable {
         if (servers_.is_up(server)) return;
-        oracle_.lose_all();
+        oracle_.lose_all(true);
         servers_.restart(server, std::move(keys));
       });
       return;
@@ -90,7 +90,7 @@ void World::begin_server(Fault fault) {
 void World::replace_master(bool old_answers) {
   const unsigned old = master_;
   KeySpace keys = servers_.earlier(old, plan_.replica_lag);
-  oracle_.lose_all();
+  oracle_.lose_all(true);
   replacing_ = true;
   const Nanos wait = some(0.01, 0.5);
   if (old_answers) {
@@ -103,7 +103,7 @@ void World::replace_master(bool old_answers) {
   }
   torn_until_ = std::max(torn_until_, scheduler_.now() + wait);
   scheduler_.at(scheduler_.now() + wait, [this, keys = std::move(keys)]() mutable {
-    oracle_.lose_all();
+    oracle_.lose_all(true);
     master_ = servers_.start(std::move(keys));
     replacing_ = false;
     for (auto& instance : instances_) instance->data.server = instance->bus.server = master_;

@@ -33,9 +33,9 @@ void Oracle::acknowledge(std::uint32_t row, std::uint32_t version) {
   ++writes;
 }
 
-void Oracle::lose(std::uint32_t row) { rows[row].lost_at.push_back(scheduler_.now()); }
-void Oracle::lose_all() {
-  for (std::uint32_t i = 0; i < rows.size(); ++i) lose(i);
+void Oracle::lose(std::uint32_t row, bool new_epoch) { rows[row].losses.push_back({scheduler_.now(), new_epoch}); }
+void Oracle::lose_all(bool new_epoch) {
+  for (std::uint32_t i = 0; i < rows.size(); ++i) lose(i, new_epoch);
 }
 
 std::uint32_t Oracle::lagging(std::uint32_t row, Nanos lag) const {
@@ -48,8 +48,14 @@ std::uint32_t Oracle::lagging(std::uint32_t row, Nanos lag) const {
 Cell Oracle::make(std::uint32_t row, std::uint32_t version, Nanos behind) {
   std::string nonce;
   append_be<8>(nonce, births_.size());
-  births_.push_back({scheduler_.now() - behind, 0});
+  births_.push_back({scheduler_.now() - behind});
   return {row, version, nonce};
+}
+
+Cell Oracle::load(std::uint32_t row, std::uint32_t version, Nanos behind) {
+  Cell cell = make(row, version, behind);
+  births_.back().leased = behind == 0;
+  return cell;
 }
 
 const Oracle::Birth* Oracle::birth(std::string_view nonce) const {
@@ -63,14 +69,17 @@ void Oracle::stored(std::string_view bytes) {
 }
 
 /// Outside of the promise: what was under way when Redis forgot, and was stored after that: nothing that still stood in Redis
-/// could tell that it was outdated. What had been stored before the loss, and came back with a snapshot, is not excused.
+/// could tell that it was outdated. What had been stored before the loss, and came back with a snapshot, is not excused; nor is
+/// what was loaded under a lease of before, which came back and is of an epoch that is over.
 bool Oracle::is_excused(const Reading& r) const {
   if (r.torn && !r.by_l1) return true;
   const Row& row = rows[r.row];
   const Birth* const b = birth(r.nonce);
   if (b == nullptr || r.version >= row.committed) return false;
-  return std::any_of(row.lost_at.begin(), row.lost_at.end(),
-                     [&](Nanos lost) { return b->made <= lost && b->stored >= lost && row.committed_at[r.version + 1] <= lost; });
+  return std::any_of(row.losses.begin(), row.losses.end(), [&](const Loss& lost) {
+    if (b->leased && lost.new_epoch) return false;
+    return b->made <= lost.at && b->stored >= lost.at && row.committed_at[r.version + 1] <= lost.at;
+  });
 }
 
 std::optional<std::string> Oracle::judge(const Reading& r) {

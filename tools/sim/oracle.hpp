@@ -37,12 +37,18 @@ struct Cell {
 };
 inline constexpr std::size_t nonce_bytes = 8;
 
+/// Redis may have forgotten what it had been told.
+struct Loss {
+  Nanos at = 0;
+  bool new_epoch = false;  ///< it is another run, or another server
+};
+
 struct Row {
   Way way = Way::erase;
   std::uint32_t committed = 1;
   std::vector<Nanos> committed_at{0, 0};  ///< by version
   std::vector<Nanos> acknowledged_at{};   ///< by version: when it, or a later one, was first acknowledged; never: not yet
-  std::vector<Nanos> lost_at{};           ///< when Redis may have forgotten what it had been told of the row
+  std::vector<Loss> losses{};             ///< of what Redis had been told of the row
   std::uint32_t acknowledged = 1;
   bool unfinished = false;  ///< a process died in the midst of an update that something else made ineffective
 };
@@ -67,12 +73,14 @@ class Oracle {
 
   std::uint32_t commit(std::uint32_t row);
   void acknowledge(std::uint32_t row, std::uint32_t version);
-  void lose(std::uint32_t row);
-  void lose_all();
+  void lose(std::uint32_t row, bool new_epoch = false);
+  void lose_all(bool new_epoch = false);
   /// What the database's replica answers: at most `lag` behind.
   [[nodiscard]] std::uint32_t lagging(std::uint32_t row, Nanos lag) const;
   /// `behind`: what it was made of is so old already.
   Cell make(std::uint32_t row, std::uint32_t version, Nanos behind = 0);
+  /// As make(), by a loader.
+  Cell load(std::uint32_t row, std::uint32_t version, Nanos behind);
   void stored(std::string_view bytes);
 
   /// Why it breaks the promise; nothing: it does not.
@@ -86,6 +94,7 @@ class Oracle {
   struct Birth {
     Nanos made = 0;
     Nanos stored = 0;
+    bool leased = false;  ///< stored only under a lease, which was granted before it was made
   };
   [[nodiscard]] bool is_excused(const Reading& r) const;
   [[nodiscard]] const Birth* birth(std::string_view nonce) const;

@@ -41,6 +41,7 @@ const std::vector<Ablation>& ablations() {
   const Faults bus_lost(Fault::bus_reset, Fault::bus_refused);
   static const std::vector<Ablation> all{
       {"lease", {Remedy::lease}, Faults(Fault::slow_loads), -1, only({Way::erase, Way::plain}), 0.1},
+      {"lease-epoch", {Remedy::lease_epoch}, Faults(Fault::server_snapshot), -1, only({Way::erase, Way::plain}), 0.1, 4},
       {"fence", {Remedy::fence}, {}, -1, 0, 0.2},
       {"fence-in-install", {Remedy::fence_in_install}, {}, -1, 0, 0.2},
       {"heartbeat", {Remedy::heartbeat}, Faults(Fault::hold_bus), -1, 0, 0},
@@ -127,6 +128,7 @@ Plan draw_plan(std::uint64_t seed, const Ablation* ablation) {
     if (!ablation->faults.empty()) p.faults = ablation->faults;
     if (ablation->log_entries >= 0) p.log_entries = static_cast<std::uint32_t>(ablation->log_entries);
     if (ablation->pauses >= 0) p.pauses = ablation->pauses;
+    if (ablation->longest > 0) p.pause_most = p.lease_ttl = static_cast<Nanos>(ablation->longest * static_cast<double>(p.budget));
     if (ablation->ways != 0) {
       for (std::uint8_t& way : p.ways)
         while ((ablation->ways >> way & 1U) == 0) way = static_cast<std::uint8_t>(random.below(ways));

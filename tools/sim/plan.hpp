@@ -65,6 +65,7 @@ struct Ablation {
   int log_entries = -1;    ///< -1: as drawn
   std::uint32_t ways = 0;  ///< bits of Way; 0: as drawn
   double pauses = -1;      ///< how often a flow stands still between two steps; -1: as drawn
+  double longest = 0;      ///< how long such a pause may be and leases stand, in budgets; 0: as drawn
 };
 [[nodiscard]] const std::vector<Ablation>& ablations();
 [[nodiscard]] const Ablation* find_ablation(std::string_view name);

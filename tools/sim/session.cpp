@@ -49,7 +49,7 @@ Loaded<Cell> Session::load(std::uint32_t row) {
   const Row& r = world.oracle_.rows[row];
   // The row first, then the latency: what the database said grows old on its way.
   const std::uint32_t version = r.way == Way::buried ? world.oracle_.lagging(row, world.plan_.replica_lag) : r.committed;
-  Cell cell = world.oracle_.make(row, version, r.way == Way::buried ? world.plan_.replica_lag : 0);
+  Cell cell = world.oracle_.load(row, version, r.way == Way::buried ? world.plan_.replica_lag : 0);
   sleep(static_cast<Nanos>(random.below(500 * micros)));
   if (instance.slow_loads || random.below(32) == 0) sleep(world.some(0.05, 1.2));
   if (instance.failing_loads && random.below(2) == 0) throw std::runtime_error("the loader fails, as it was told to");
@@ -227,7 +227,7 @@ void Session::update(std::uint32_t row) {
   std::uint32_t version = 0;
   const Nanos began = world.scheduler_.now();
   // Held by the instance and not by this stack, which a crash leaves as it is: whether the gate alone must see to the rest.
-  const auto losses = world.oracle_.rows[row].lost_at.size();
+  const auto losses = world.oracle_.rows[row].losses.size();
   const Result<void> r = shop.rows.update(world.key_of(row), [&] {
     sleep(static_cast<Nanos>(random.below(2 * millis)));
     if (random.below(8) == 0) sleep(world.some(0.1, 0.8));
@@ -235,7 +235,7 @@ void Session::update(std::uint32_t row) {
     world.scheduler_.note("commits", std::uint64_t{row} << 32 | version,
                           [&] { return world.key_of(row) + " version " + std::to_string(version); });
     // The promise for a process that dies is one of commits within the gate's time, and of a gate that Redis has kept.
-    if (world.scheduler_.now() - began >= world.plan_.gate_ttl - 5 * millis || losses != world.oracle_.rows[row].lost_at.size())
+    if (world.scheduler_.now() - began >= world.plan_.gate_ttl - 5 * millis || losses != world.oracle_.rows[row].losses.size())
       instance.unfinished.emplace_back(row, version);
     sleep(static_cast<Nanos>(random.below(2 * millis)));
     if (random.below(8) == 0) sleep(world.some(0.1, 0.8));

@@ -44,6 +44,7 @@ enum class Remedy : unsigned {
   group_echo,        ///< the echo of grouped puts is done for when all of their callers have erased, not the first
   tag_stamp,         ///< a fill with tags: refused when a tag was erased since the load began
   refused_put,       ///< a put that Redis refused erases its key
+  lease_epoch,       ///< lease fill: refused under another log epoch than that of the grant
 };
 
 #ifdef TIERCACHE_LAB

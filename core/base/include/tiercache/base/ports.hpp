@@ -28,8 +28,8 @@ enum class RemoteOp : std::uint8_t {
   erase,   ///< keys[..] (one shard), write_id: deletes, numbers and announces atomically, ONE message; displaces leases -> count
            ///< With version, ttl_ms and in head a tombstone's head for each key, one after the other: leaves these behind
   lease_get,      ///< keys[0], token, lease_ms, ignore_value: value, or the lease, or who-waits
-  lease_fill,     ///< keys[0], token, head, payload, ttl_ms, version: stores only while the lease is the token's, and with a
-                  ///< version not over a tombstone of a newer one -> applied
+  lease_fill,     ///< keys[0], token, head, payload, ttl_ms, version, epoch: stores only while the lease is the token's, in the
+                  ///< epoch of its grant, and with a version not over a tombstone of a newer one -> applied
   lease_renew,    ///< keys[0], token, lease_ms -> applied
   lease_release,  ///< keys[0], token -> applied
   remove_if,      ///< keys[0], payload = exact bytes: deletes only if these bytes stand there (poisoned values) -> applied
@@ -71,6 +71,7 @@ struct RemoteRequest {
   std::uint64_t beat = 0;      ///< heartbeat number
   std::uint64_t version = 0;   ///< put: the value's version, also carried in the announcement
   std::uint64_t epoch = 0;     ///< resync, heartbeat: of the numbers that were applied; heartbeat: 0: nothing was
+                               ///< lease_fill: what lease_get answered; 0: not compared
   std::uint64_t sequence = 0;  ///< resync, heartbeat: the last of them
   bool if_newer = false;       ///< put: store only if `version` is above the stored one
   bool ignore_value =
@@ -118,7 +119,7 @@ struct RemoteReply {
   std::vector<std::string> keys;      ///< tag_members
   std::vector<RemoteMember> members;
   std::uint64_t epoch =
-      0;  ///< put, put_many, erase, clear, clear_all: the log epoch of the (last) announcement; members: in force
+      0;  ///< put, put_many, erase, clear, clear_all: the log epoch of the (last) announcement; members, lease_get: in force
   std::uint64_t sequence = 0;  ///< and its number, 0: not counted; tag_members that found none, members: the last given
   std::uint64_t stream = 0;    ///< stream_id() of the epoch and the server that answered
   std::vector<std::optional<Error>> puts;  ///< put_many without `error`: of each put, nothing (stored), superseded or refused
