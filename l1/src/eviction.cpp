@@ -277,16 +277,20 @@ Eviction::Place Eviction::oldest_of(std::uint64_t index, Lane lane) const noexce
     const __m128i above = _mm_cmpgt_epi32(a, b);
     return _mm_or_si128(_mm_and_si128(above, b), _mm_andnot_si128(above, a));
   };
+  // Read once: where others stamp meanwhile a second look would find none that is the least.
+  __m128i orders[words_per_bucket / 4];
   __m128i low = _mm_set1_epi32(-1);
-  for (unsigned i = 0; i < words_per_bucket / 4; ++i) low = less(low, order4(_mm_load_si128(words + i)));
+  for (unsigned i = 0; i < words_per_bucket / 4; ++i) {
+    orders[i] = order4(_mm_load_si128(words + i));
+    low = less(low, orders[i]);
+  }
   low = less(low, _mm_shuffle_epi32(low, _MM_SHUFFLE(1, 0, 3, 2)));
   low = less(low, _mm_shuffle_epi32(low, _MM_SHUFFLE(2, 3, 0, 1)));
   least = _mm_cvtsi128_si32(low);
   if (least == -1) return {};
-  // Which one it was; gone, or another now: what lies there is looked at anyhow.
   unsigned slot = 0;
   for (unsigned i = 0; i < words_per_bucket / 4; ++i) {
-    const int mask = _mm_movemask_ps(_mm_castsi128_ps(_mm_cmpeq_epi32(order4(_mm_load_si128(words + i)), low)));
+    const int mask = _mm_movemask_ps(_mm_castsi128_ps(_mm_cmpeq_epi32(orders[i], low)));
     if (mask == 0) continue;
     slot = i * 4 + static_cast<unsigned>(std::countr_zero(static_cast<unsigned>(mask)));
     break;
