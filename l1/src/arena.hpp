@@ -34,6 +34,10 @@ class Arena {
   /// Where the n-th of so many begins.
   [[nodiscard]] std::uint64_t start_of(std::uint64_t n, std::uint64_t many) const noexcept { return blocks_ * n / many; }
   void free(void* memory, unsigned granules) noexcept;
+  [[nodiscard]] bool contains(const void* memory) const noexcept {
+    return reinterpret_cast<std::uintptr_t>(memory) - reinterpret_cast<std::uintptr_t>(base_) < blocks_ * block_bytes;
+  }
+
   /// Gives free pages back to the system. O(blocks); others go on, but for the blocks it looks at just then.
   void trim() noexcept;
 

@@ -81,6 +81,7 @@ struct Core {
   // A lane's share of what may be unlinked and not free yet: so much waits for a scan, and so much may lie ready after it.
   static constexpr std::uint64_t retired_part = 2;
   static constexpr std::uint32_t pinned_max = 22;
+  static constexpr std::uint64_t retired_shared_max = 256;  // a shared lane's batch is freed by one operation
 
   explicit Core(const Options& o) noexcept : options(o) {}
   ~Core();
@@ -169,7 +170,8 @@ struct Core {
   void unlinked(Entry* entry, std::atomic<std::uint64_t> Counters::*counter, Lane lane) noexcept;
   /// Whether the lane has a batch. Beyond what the last scan had to leave: pinned entries must not make every call scan.
   [[nodiscard]] bool reclaim_due(Lane lane) const noexcept {
-    return budget.retired_since(retire_count_max, retire_bytes.load(std::memory_order_relaxed) / retired_part, lane);
+    const std::uint64_t count = lane.own ? retire_count_max : std::min(retire_count_max, retired_shared_max);
+    return budget.retired_since(count, retire_bytes.load(std::memory_order_relaxed) / retired_part, lane);
   }
   /// At the end of an operation: frees as much as it has retired, if there is any that may be, and looks for more when it is
   /// time. A batch costs one barrier and one scan, and is not gone through: it lies ready, and goes one by one.
@@ -273,7 +275,7 @@ struct Core {
     // The owner's alone.
     std::int32_t owed = 0;  // so many more were retired than freed
     std::uint32_t pinned_count = 0;
-    const Entry* pinned[pinned_max] = {};  // at the last scan, in order
+    const Entry* pinned[pinned_max] = {};  // retired entries with hazards at the last scan, in order
   };
   Lanes lanes;
   std::unique_ptr<Part[]> parts;

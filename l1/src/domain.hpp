@@ -17,8 +17,18 @@ class HazardScan {
   /// False: pins on retired entries kept being copied meanwhile, so a hazard may have been missed. Free nothing this time.
   [[nodiscard]] bool collect() noexcept;
   [[nodiscard]] bool holds(const Entry* entry) const noexcept;
-  /// What was found, in order. False: it is more than `most`.
-  [[nodiscard]] bool copy(const Entry** to, std::uint32_t most, std::uint32_t& count) const noexcept;
+  /// Those found that are `wanted`, in order. False: they are more than `most`.
+  template <class Wanted>
+  [[nodiscard]] bool copy(const Entry** to, std::uint32_t most, std::uint32_t& count, Wanted&& wanted) const noexcept {
+    count = 0;
+    if (overflowed_) return false;
+    for (unsigned i = 0; i < count_; ++i) {
+      if (!wanted(found_[i])) continue;
+      if (count == most) return false;
+      to[count++] = found_[i];
+    }
+    return true;
+  }
 
  private:
   static constexpr unsigned room = 512;  // on the stack; with more hazards than this each question walks the records

@@ -122,13 +122,6 @@ bool HazardScan::holds(const Entry* entry) const noexcept {
   return held || !complete;
 }
 
-bool HazardScan::copy(const Entry** to, std::uint32_t most, std::uint32_t& count) const noexcept {
-  if (overflowed_ || count_ > most) return false;
-  std::copy(found_, found_ + count_, to);
-  count = count_;
-  return true;
-}
-
 bool operation_hazards_clear() noexcept {
   const std::uint32_t seen = records_seen.load();
   for (std::uint32_t id = 0; id < seen; ++id) {

@@ -5,6 +5,7 @@
 
 #include <malloc.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 namespace tiercache::l1 {
@@ -15,8 +16,9 @@ std::atomic<Core*> abandoned{nullptr};
 
 using Retired = RetiredStack<StdSync, std::uint64_t>;
 using Ready = ReadyStack<StdSync, std::uint64_t>;
-constexpr unsigned ready_at_a_time = 8;
 using Abandoned = RetiredStack<StdSync, Core*>;
+
+constexpr unsigned ready_at_a_time = 8;  // freed by a store that is short of memory
 
 void push_abandoned(Core* core) noexcept {
   Abandoned::push(abandoned, core, [core](Core* next) noexcept { core->next_abandoned = next; });
@@ -67,8 +69,8 @@ void Core::unlinked(Entry* entry, std::atomic<std::uint64_t> Counters::*counter,
 std::uint64_t Core::destroy(Entry& entry, Lane lane) noexcept {
   const std::uint64_t memory = memory_cost(entry);
   const std::uint64_t heap = Access::has_heap_charge(entry) ? Access::heap_charge(entry) : 0;
-  budget.free_retired(memory + heap, heap, lane);
   ops(entry.view())->destroy(const_cast<void*>(entry.value()));
+  budget.free_retired(memory + heap, heap, lane);
   return memory;
 }
 
@@ -132,7 +134,10 @@ void Core::settle_now(Lane lane) noexcept {
   const std::uint64_t large = Retired::take(part.retired_large);
   detail::HazardScan hazards;
   const bool scanned = StdSync::heavy_barrier() && hazards.collect();
-  if (scanned && hazards.copy(part.pinned, pinned_max, part.pinned_count)) {
+  // Of what is held those that can lie in this batch: live entries, which most hazards are on, cannot. What is looked at may be
+  // free by then, and something else's memory, but memory it is.
+  const auto retired_here = [this](const Entry* entry) noexcept { return arena.contains(entry) && Access::retired(*entry); };
+  if (scanned && hazards.copy(part.pinned, pinned_max, part.pinned_count, retired_here)) {
     // Nobody can take a hazard on them any more, and those who had one are known. So they need not be gone through.
     Ready::put(part.ready, retired);
   } else {
