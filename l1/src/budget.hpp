@@ -29,14 +29,14 @@ class Budget {
   }
   [[nodiscard]] std::uint64_t table_bytes() const noexcept { return lanes_.count() * sizeof(Part); }
 
-  /// What is held above smaller limits stays until it is released; nothing more is taken before. `batch`: the bytes a lane may
-  /// have to spare, twice that for an instant.
+  /// What is held above smaller limits stays until it is released; nothing more is taken before. `batch`: half of the bytes that
+  /// a lane may have to spare.
   void set_limits(std::uint64_t capacity, std::uint64_t live_max, std::uint64_t batch) noexcept {
     used_.most.store(capacity, std::memory_order_relaxed);
     live_.most.store(live_max, std::memory_order_relaxed);
     wanted_batch_.store(batch, std::memory_order_relaxed);
     batch_.store(over() ? 0 : batch, std::memory_order_relaxed);
-    for (const Spare spare : {&Part::used, &Part::live}) static_cast<void>(collect(spare));
+    for (const Spare spare : {&Part::used, &Part::live}) collect(spare);
   }
   /// Bytes that are there for good.
   void charge_fixed(std::uint64_t bytes) noexcept {
@@ -62,7 +62,10 @@ class Budget {
   /// Memory for what is live. False: something retired has to be freed first.
   [[nodiscard]] bool take_used(std::uint64_t bytes, Lane lane) noexcept { return take(&Part::used, bytes, lane); }
   /// take_used() with what others have to spare: at once what shared lanes have, later what is others' own.
-  [[nodiscard]] bool take_last(std::uint64_t bytes) noexcept { return collect(&Part::used) && grow(used_, bytes); }
+  [[nodiscard]] bool take_last(std::uint64_t bytes, Lane lane) noexcept {
+    collect(&Part::used);
+    return take_used(bytes, lane);
+  }
   /// So much more than was taken for an entry that is being made.
   [[nodiscard]] bool take_more(std::uint64_t bytes, Lane lane) noexcept {
     if (!take_used(bytes, lane)) return false;
@@ -191,6 +194,8 @@ class Budget {
     const std::uint64_t have = own.load(std::memory_order_relaxed) + bytes;
     if (have <= 2 * batch) [[likely]] {
       own.store(have, std::memory_order_relaxed);
+      if (part.recalled.load(std::memory_order_relaxed)) [[unlikely]]
+        give_back(part);
       return;
     }
     own.store(batch, std::memory_order_relaxed);
@@ -248,8 +253,8 @@ class Budget {
     }
   }
   /// Fetches what shared lanes have to spare, and asks those that threads own for theirs: they bring it with their next take. A
-  /// thread that never comes again keeps it, at most two batches. False: there was nothing to fetch.
-  [[nodiscard]] bool collect(Spare spare) noexcept {
+  /// thread that never comes again keeps it, at most two batches of then.
+  void collect(Spare spare) noexcept {
     std::uint64_t all = 0;
     for (std::uint32_t i = 0; i < lanes_.count(); ++i) {
       auto& own = parts_[i].*spare;
@@ -258,7 +263,6 @@ class Budget {
       else if (!parts_[i].recalled.load(std::memory_order_relaxed)) parts_[i].recalled.store(true, std::memory_order_relaxed);
     }
     if (all != 0) pool(spare).taken.fetch_sub(all, std::memory_order_relaxed);
-    return all != 0;
   }
   [[nodiscard]] std::uint64_t sum(Spare part) const noexcept {
     std::uint64_t sum = 0;

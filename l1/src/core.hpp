@@ -25,7 +25,7 @@ using Access = detail::EntryAccess;
 using BucketKernel = Kernel<StdSync>;
 
 /// The two hazards of an operation, and the kernel's view of the table. Clears them at its end, and then reclaims if it is time:
-/// never earlier, so that no user code (destructors) runs inside a step of the protocol.
+/// never inside a step of the protocol, for destructors are user code.
 class Op {
  public:
   Op(Core& core, detail::HazardSlot* hazards) noexcept;

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <limits>
 #include <new>
 
 namespace tiercache::l1 {
@@ -467,7 +466,7 @@ Room Eviction::make_room(Core& core, Op& op, std::uint64_t bytes, Newcomer& newc
     if (budget.take_used(bytes, lane)) return true;
     // Enough is unlinked, but not freed yet; or others have it to spare.
     if (core.reclaim_any(lane) && budget.take_used(bytes, lane)) return true;
-    if (budget.take_last(bytes)) return true;
+    if (budget.take_last(bytes, lane)) return true;
     budget.give_live(bytes, lane);
     return false;
   };
@@ -536,7 +535,8 @@ Room Eviction::make_room(Core& core, Op& op, std::uint64_t bytes, Newcomer& newc
       }
     }
     if (work.dropped == 0) ++idle;
-    core.settle(lane);
+    // What was retired is not paid for here: the newcomer takes the place of one that lies ready.
+    if (core.reclaim_due(lane)) core.settle(lane);
   }
   return done(fits() ? Room::made : Room::none);
 }

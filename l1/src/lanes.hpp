@@ -11,9 +11,9 @@
 
 namespace tiercache::l1 {
 
-/// A thread's part of whatever is cut up. `own`: no other thread writes it, so a load and a store will do where else a locked
-/// step is needed: of those a store of a full cache would have some thirty, and each waits for all the stores before it to reach
-/// the cache, missing ones included.
+/// A thread's part of whatever is cut up. `own`: no other thread writes its counts, so a load and a store will do where else a
+/// locked step is needed: of those a store of a full cache would have some thirty, and each waits for all the stores before it to
+/// reach the cache, missing ones included.
 struct Lane {
   std::uint32_t index = 0;
   bool own = false;

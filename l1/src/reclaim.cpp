@@ -18,12 +18,27 @@ using Retired = RetiredStack<StdSync, std::uint64_t>;
 using Ready = ReadyStack<StdSync, std::uint64_t>;
 using Abandoned = RetiredStack<StdSync, Core*>;
 
-constexpr unsigned ready_at_a_time = 8;  // freed by a store that is short of memory
+constexpr unsigned ready_at_a_time = 8;  // freed by an operation that has to
 
 void push_abandoned(Core* core) noexcept {
   Abandoned::push(abandoned, core, [core](Core* next) noexcept { core->next_abandoned = next; });
 }
-std::uint64_t next_of(std::uint64_t handle) noexcept { return Access::link(handle).load(std::memory_order_relaxed); }
+
+// These two may read memory of the arena that another thread has freed, or is building an entry in: what comes of that is not
+// used, or only keeps an entry longer. Checkers must not see it.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define TIERCACHE_UNCHECKED [[gnu::no_sanitize("address", "thread"), gnu::noinline]]
+#else
+#define TIERCACHE_UNCHECKED
+#endif
+TIERCACHE_UNCHECKED std::uint64_t next_of(std::uint64_t handle) noexcept {
+  return __atomic_load_n(reinterpret_cast<const std::uint64_t*>(&Access::link(handle)), __ATOMIC_RELAXED);
+}
+TIERCACHE_UNCHECKED bool marked_retired(const Entry* entry) noexcept {
+  const auto* flags = reinterpret_cast<const std::uint8_t*>(&Access::flags(*entry));
+  return (__atomic_load_n(flags, __ATOMIC_RELAXED) & Access::flag_retired) != 0;
+}
+#undef TIERCACHE_UNCHECKED
 }  // namespace
 
 std::uint64_t Core::external_cost(const Entry& entry) const noexcept {
@@ -127,16 +142,21 @@ void Core::settle_now(Lane lane) noexcept {
   }
   part.owed = 0;
   if (!reclaim_due(lane)) return;
-  while (Entry* const entry = pop_ready(lane)) release(*entry, lane);
+  // A batch that was due by its bytes may come before one that was due by its number is used up: then the scan waits.
+  for (unsigned n = 0; n < ready_at_a_time; ++n) {
+    Entry* const entry = pop_ready(lane);
+    if (entry == nullptr) break;
+    release(*entry, lane);
+  }
+  if (part.ready.load(std::memory_order_relaxed) != 0) return;
   // What is retired now counts as looked at, also what is pinned: pinned entries must not make every call scan.
   budget.looked_at(lane.index);
   const std::uint64_t retired = Retired::take(part.retired);
   const std::uint64_t large = Retired::take(part.retired_large);
   detail::HazardScan hazards;
   const bool scanned = StdSync::heavy_barrier() && hazards.collect();
-  // Of what is held those that can lie in this batch: live entries, which most hazards are on, cannot. What is looked at may be
-  // free by then, and something else's memory, but memory it is.
-  const auto retired_here = [this](const Entry* entry) noexcept { return arena.contains(entry) && Access::retired(*entry); };
+  // Of what is held those that can lie in this batch: live entries, which most hazards are on, cannot.
+  const auto retired_here = [this](const Entry* entry) noexcept { return arena.contains(entry) && marked_retired(entry); };
   if (scanned && hazards.copy(part.pinned, pinned_max, part.pinned_count, retired_here)) {
     // Nobody can take a hazard on them any more, and those who had one are known. So they need not be gone through.
     Ready::put(part.ready, retired);
@@ -204,10 +224,7 @@ bool Core::reclaim_any(Lane lane) noexcept {
 
 void Core::reclaim_all() noexcept {
   const Lane lane = this->lane();
-  for (std::uint32_t i = 0; i < lanes.count(); ++i) {
-    while (reclaim(i, lane)) {
-    }
-  }
+  for (std::uint32_t i = 0; i < lanes.count(); ++i) static_cast<void>(reclaim(i, lane));
 }
 
 void Core::abandon(Core* core) noexcept {

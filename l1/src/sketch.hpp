@@ -11,7 +11,8 @@ namespace tiercache::l1 {
 
 /// How often keys were asked for lately: a count-min sketch of 4 rows of 4-bit counters (TinyLFU, Einziger et al. 2017). The four
 /// counters of a key share one cache line. Every 10 x entries additions all counters are halved, little by little: every
-/// 27 additions two words, so that no call does the whole. Races lose increments, no more. Wait-free.
+/// 27 additions two words, so that no call does the whole. Races lose increments, of a word's other counters too, or a halving of
+/// it. Wait-free.
 class Sketch {
  public:
   /// Memory: 6 bytes an expected entry: three counters an entry in each row (with two the hit ratio falls by .001 on average).

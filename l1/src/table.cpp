@@ -25,7 +25,7 @@ constexpr std::uint64_t expected_per_bucket_tiny = 17;
 constexpr std::uint64_t small_table = 65536;  // entries
 constexpr std::uint64_t tiny_table = 512;
 constexpr std::uint64_t large_table = 64 << 20;  // bytes
-constexpr std::uint64_t spare_parts = 16;        // of what may be retired, one at most is what a lane may have to spare
+constexpr std::uint64_t spare_parts = 16;  // of what may be retired, one at most is a batch of what a lane may have to spare
 
 [[nodiscard]] Error refused(std::string message) { return {Errc::invalid_argument, std::move(message)}; }
 

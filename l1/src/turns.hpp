@@ -13,7 +13,7 @@
 
 namespace tiercache::l1 {
 
-/// A lane's part. Whose is which is told where it is used.
+/// A lane's part.
 struct alignas(64) Turn {
   std::atomic<std::uint64_t> stores{0};                   // of new keys
   std::atomic<std::uint64_t> tick{0}, small{0}, main{0};  // changes that the common counts lack

@@ -170,13 +170,16 @@ return 0
 constexpr std::string_view lease_fill_body = R"lua(
 local lease = redis.call('GET', KEYS[2])
 if ARGV[6] == '1' and not mine(lease, ARGV[1]) then return 0 end
-local e = log_epoch(KEYS[3], ARGV[5])
+local e = redis.call('GET', KEYS[3])
 local outdated = ARGV[10] ~= '' and ARGV[10] ~= e
 if not outdated and #ARGV[9] == 8 then
   local old = redis.call('GETRANGE', KEYS[1], 0, 56)
   outdated = tombstone(old) and not not_below(ARGV[9], old:sub(9, 16))
 end
-if not outdated then store(KEYS[1], ARGV[2] .. e .. ARGV[3], ARGV[4]) end
+if not outdated then
+  if ARGV[10] == '' then e = log_epoch(KEYS[3], ARGV[5]) end
+  store(KEYS[1], ARGV[2] .. e .. ARGV[3], ARGV[4])
+end
 redis.call('DEL', KEYS[2])
 wake(lease, ARGV[7], ARGV[8])
 return outdated and 0 or 1

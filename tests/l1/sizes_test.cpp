@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <fstream>
 #include <thread>
 
@@ -229,6 +230,51 @@ TEST(Resize, GoesUpAndDownUnderLoad) {
   for (auto& thread : threads) thread.join();
   EXPECT_EQ(over, 0U) << "used bytes passed the smaller capacity again";
   EXPECT_EQ(stuck, 0U);
+  EXPECT_VALID(*t.table);
+}
+
+/// A value at whose end, in a drain, another thread removes one more.
+struct Followed {
+  Followed() noexcept = default;
+  Followed(Followed&&) noexcept {}
+  Followed& operator=(Followed&&) = delete;
+  ~Followed() {
+    if (!draining || ++ended > ends_max) return;
+    const unsigned turn = ++asked;
+    while (served.load() < turn) std::this_thread::yield();
+  }
+  static constexpr unsigned ends_max = 1000;
+  inline static thread_local bool draining = false;
+  inline static std::atomic<unsigned> ended{0}, asked{0}, served{0};
+};
+
+// While one thread drains, another removes an entry for each that is freed. A drain that passes over a lane until a pass frees
+// nothing has no end.
+TEST(Drain, EndsWhileAnotherRemoves) {
+  constexpr unsigned first = 8;
+  Typed<Followed> t(small_options(8 << 20));
+  std::atomic<bool> ready{false}, stop{false};
+  const auto remove_one = [&t] {
+    EXPECT_EQ(t.put("k", Followed()), PutStatus::stored);
+    EXPECT_TRUE(t.erase("k"));
+  };
+  std::thread other([&] {
+    for (unsigned n = 0; n < first; ++n) remove_one();
+    ready = true;
+    while (!stop) {
+      if (Followed::asked == Followed::served) continue;
+      remove_one();
+      ++Followed::served;
+    }
+  });
+  while (!ready) std::this_thread::yield();
+  Followed::draining = true;
+  t.table->drain();
+  Followed::draining = false;
+  stop = true;
+  other.join();
+  EXPECT_GE(Followed::ended, first);
+  EXPECT_LE(Followed::ended, 4 * first);
   EXPECT_VALID(*t.table);
 }
 

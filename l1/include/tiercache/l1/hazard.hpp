@@ -148,7 +148,7 @@ struct CurrentKey {
 }  // namespace detail
 
 /// A small number of the calling thread, unique among the living threads inside; 1022 when there are more of them than records.
-/// For striped counters. Allocates and takes a lock of the C library on a thread's first call.
+/// For counters by threads. Allocates and takes a lock of the C library on a thread's first call.
 [[nodiscard]] inline std::uint32_t thread_index() noexcept {
   const detail::Record* record = detail::this_record();
   return record != nullptr ? record->id : detail::max_threads;
