@@ -90,8 +90,24 @@ bool Eviction::main_below_target(const Core& core, std::uint64_t more, std::uint
 
 void Eviction::missed(std::uint32_t identity, Lane lane) noexcept {
   if (policy_ == Policy::lru) return;
-  sketch_.add(identity, turn(lane).additions);
+  Turn& own = turn(lane);
+  if (lane.own) {
+    // Its line is seldom near. So it is fetched now, and counted at the next occasion: the store that most likely follows.
+    sketch_.prefetch(identity);
+    count_asked(lane);
+    own.asked.store(std::uint64_t{identity} + 1, std::memory_order_relaxed);
+  } else {
+    sketch_.add(identity, own.additions);
+  }
   if (shadows_.wants(identity)) shadows_.offer(identity);
+}
+
+void Eviction::count_asked(Lane lane) noexcept {
+  Turn& own = turn(lane);
+  const std::uint64_t asked = own.asked.load(std::memory_order_relaxed);
+  if (asked == 0) return;
+  sketch_.add(static_cast<std::uint32_t>(asked - 1), own.additions);
+  own.asked.store(0, std::memory_order_relaxed);
 }
 
 std::uint64_t Eviction::entries(const Core& core) const noexcept {
@@ -419,7 +435,9 @@ void Eviction::look_ahead(const Core& core, Lane lane) const noexcept {
     if (!slot::taken(word)) return;
     __builtin_prefetch(Access::at(slot::address(word)));
     __builtin_prefetch(Access::at(slot::address(word) + entry_ahead));
-    sketch_.prefetch(Core::identity(next / words_per_bucket, slot::tag(word)));
+    const std::uint32_t identity = Core::identity(next / words_per_bucket, slot::tag(word));
+    sketch_.prefetch(identity);
+    ghost_.prefetch(identity);
   }
 }
 
@@ -451,8 +469,8 @@ Room Eviction::make_room(Core& core, Op& op, std::uint64_t bytes, Newcomer& newc
       if (small_weight(lane) + main_weight(lane) >= weight_max(core) - weight_max(core) / 8) adapt(entries);
     }
     if (adaptive) {
-      ghost_.prefetch(newcomer.identity);
       look_ahead(core, lane);
+      count_asked(lane);
       shadows_.drain(sketch_);
     }
   }

@@ -86,7 +86,14 @@ class Eviction {
   void left(const Core& core, const Entry& entry, std::uint64_t cost, Lane lane) noexcept;
   /// Around the unlinking of what lies there: before, so that the stamp is not taken off a later entry; and when it failed.
   void leaving(std::uint64_t bucket, unsigned slot) noexcept { stamp_at(bucket, slot).store(absent, std::memory_order_relaxed); }
+  /// Has the lines under way that a store to that place writes, and that of a new key reads.
   void prefetch(std::uint64_t bucket, unsigned home) const noexcept { __builtin_prefetch(&stamp_at(bucket, home), 1); }
+  void prefetch_newcomer(std::uint32_t identity, Lane lane) const noexcept {
+    if (policy_ == Policy::lru) return;
+    ghost_.prefetch(identity);
+    // The victim that the last store met, if it still is.
+    __builtin_prefetch(detail::EntryAccess::at(slot::address(turn(lane).victim_word.load(std::memory_order_relaxed))));
+  }
   void stays(std::uint64_t bucket, unsigned slot, Lane lane) noexcept {
     stamp_at(bucket, slot).store(now(lane), std::memory_order_relaxed);
   }
@@ -191,6 +198,8 @@ class Eviction {
   [[nodiscard]] bool evict_of_view(Work& work, std::uint16_t view) noexcept;
   [[nodiscard]] bool displaces(const Core& core, const Held& held, const Newcomer& newcomer, Lane lane) const noexcept;
   [[nodiscard]] bool earns(Work& work, std::uint32_t identity) noexcept;
+  /// Tells the sketch what was asked for last.
+  void count_asked(Lane lane) noexcept;
 
   Policy policy_ = Policy::adaptive;
   Sketch sketch_;

@@ -25,35 +25,38 @@ class Sketch {
 
   [[nodiscard]] unsigned estimate(std::uint32_t identity) const noexcept {
     const std::uint64_t mixed = mix(identity);
+    const Line& line = line_of(mixed);
     unsigned least = counter_max;
     for (unsigned row = 0; row < rows; ++row) {
-      const Place place = at(mixed, row);
-      least = std::min(least, counter(place.word->load(std::memory_order_relaxed), place.shift));
+      const Place at = place(mixed, row);
+      least = std::min(least, counter(line.words[at.word].load(std::memory_order_relaxed), at.shift));
     }
     return least;
   }
 
-  void prefetch(std::uint32_t identity) const noexcept { __builtin_prefetch(at(mix(identity), 0).word); }
+  void prefetch(std::uint32_t identity) const noexcept { __builtin_prefetch(&line_of(mix(identity)), 1); }
 
   /// `additions`: the caller's count of them; threads that share one may lose some.
   void add(std::uint32_t identity, std::atomic<std::uint64_t>& additions) noexcept {
     const std::uint64_t mixed = mix(identity);
-    Place places[rows];
+    Line& line = line_of(mixed);
+    std::uint64_t words[rows];
     unsigned least = counter_max;
     for (unsigned row = 0; row < rows; ++row) {
-      places[row] = at(mixed, row);
-      least = std::min(least, counter(places[row].word->load(std::memory_order_relaxed), places[row].shift));
+      const Place at = place(mixed, row);
+      words[row] = line.words[at.word].load(std::memory_order_relaxed);
+      least = std::min(least, counter(words[row], at.shift));
     }
     if (least == counter_max) return;  // saturated counters are not written: a hot key's line stays shared
-    for (const Place place : places) {
-      std::uint64_t word = place.word->load(std::memory_order_relaxed);
+    for (unsigned row = 0; row < rows; ++row) {
+      const Place at = place(mixed, row);
       // Conservative update: only the counters that bound the estimate grow. One try: a lost race loses one count.
-      if (counter(word, place.shift) != least) continue;
-      const std::uint64_t more = word + (std::uint64_t{1} << place.shift);
+      const std::uint64_t more = words[row] + (std::uint64_t{counter(words[row], at.shift) == least} << at.shift);
       // A locked step would wait here for all lines that the store has under way. Where two threads seldom write one word at a
       // time a store will do, which loses the other's counts; in a cache of 252 entries that cost a loop .04 of hits.
-      if (lines_ >= seldom) place.word->store(more, std::memory_order_relaxed);
-      else static_cast<void>(place.word->compare_exchange_strong(word, more, std::memory_order_relaxed));
+      if (lines_ >= seldom) line.words[at.word].store(more, std::memory_order_relaxed);
+      else if (more != words[row])
+        static_cast<void>(line.words[at.word].compare_exchange_strong(words[row], more, std::memory_order_relaxed));
     }
     // A load and a store, not one locked step: counts that races lose make the halving a little rarer, no more.
     const std::uint64_t count = additions.load(std::memory_order_relaxed) + 1;
@@ -74,7 +77,7 @@ class Sketch {
     std::atomic<std::uint64_t> words[words_per_line];
   };
   struct Place {
-    std::atomic<std::uint64_t>* word;
+    unsigned word;  // of the line
     unsigned shift;
   };
 
@@ -85,11 +88,11 @@ class Sketch {
   [[nodiscard]] static unsigned counter(std::uint64_t word, unsigned shift) noexcept {
     return static_cast<unsigned>(word >> shift) & counter_max;
   }
+  [[nodiscard]] Line& line_of(std::uint64_t mixed) const noexcept { return table_[((mixed >> 32) * lines_) >> 32]; }
   /// Row r owns words 2r and 2r + 1 of the line: 32 counters.
-  [[nodiscard]] Place at(std::uint64_t mixed, unsigned row) const noexcept {
-    const std::uint64_t line = ((mixed >> 32) * lines_) >> 32;
+  [[nodiscard]] static Place place(std::uint64_t mixed, unsigned row) noexcept {
     const auto index = static_cast<unsigned>(mixed >> (5 * row)) & 31U;
-    return {&table_[line].words[row * 2 + index / 16], (index % 16) * 4};
+    return {row * 2 + index / 16, (index % 16) * 4};
   }
   void age() noexcept {
     const std::uint64_t total = lines_ * words_per_line;

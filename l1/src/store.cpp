@@ -213,6 +213,8 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
     newcomer.queue = Access::queue(*present).load(std::memory_order_relaxed);
     if (newcomer.queue == QueueOf::none) newcomer.queue = QueueOf::main;
     newcomer.uses = Access::freq(*present);
+  } else {
+    eviction.prefetch_newcomer(newcomer.identity, lane);
   }
   detail::clear(op.key_hazard());
   switch (eviction.make_room(*this, op, s.cost, newcomer)) {
