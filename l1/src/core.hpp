@@ -221,7 +221,7 @@ struct Core {
 
   // As in Table.
   [[nodiscard]] std::uint64_t line_index(std::uint64_t hash) const noexcept {
-    return ((hash >> 32) * lines_per_bucket * bucket_count) >> 32;
+    return detail::share_of(lines_per_bucket * bucket_count, hash);
   }
   [[nodiscard]] std::uint64_t bucket_index(std::uint64_t hash) const noexcept { return line_index(hash) / lines_per_bucket; }
   [[nodiscard]] unsigned home(std::uint64_t hash) const noexcept {

@@ -85,6 +85,9 @@ Record* attach() noexcept {
       Record& record = records[id];
       records_owned.fetch_add(1, std::memory_order_relaxed);
       record.id = id;
+      if (!std::exchange(record.prepared, true)) {
+        record.give_back_all(((std::uint64_t{1} << pin_hazards) - 1) << (op_hazards + visit_hazards));
+      }
       Hazards::announce(Domain{}, id);
       guard.armed = true;  // constructs it, so that it is destroyed when the thread ends
       tls_record = &record;

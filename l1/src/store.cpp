@@ -251,7 +251,7 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
     count(&Counters::inserts, lane);
     profile.stored(hash, s.cost);
     if (pinned != nullptr) {
-      detail::take_pin(*record);
+      detail::take_pin(*record, *pinned);
       *pin = Pin(entry, pinned);
     }
     return status;

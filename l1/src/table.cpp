@@ -215,19 +215,37 @@ std::size_t Table::find_many(ViewId view, std::span<const std::string_view> keys
   for (std::size_t begin = 0; begin < keys.size(); begin += group) {
     const std::size_t end = std::min(begin + group, keys.size());
     for (std::size_t i = begin; i < end; ++i) __builtin_prefetch(home_line(hashes[i]));
-    // The entry that will most likely be the one, so that its lines are under way as well.
+    // What find() does, cut in two: first all are held that will most likely be the ones, so that their lines are under way as
+    // well; then they are read.
+    detail::Record* const record = detail::quick_record();
     for (std::size_t i = begin; i < end; ++i) {
-      const auto* line = home_line(hashes[i]);
-      if (const unsigned mask = StdSync::match_tags(line, slot::tag_of_hash(hashes[i])); mask != 0) {
-        const std::uint64_t word = line[std::countr_zero(mask)].load(std::memory_order_relaxed);
-        const char* entry = reinterpret_cast<const char*>(Access::at(slot::address(word)));
-        __builtin_prefetch(entry);
-        __builtin_prefetch(entry + 128);
+      Pin& pin = out[i];
+      pin.reset();
+      if (record == nullptr || !record->has_free()) [[unlikely]]
+        continue;
+      detail::HazardSlot& hazard = detail::free_pin(*record);
+      unsigned at_slot = 0;
+      pin.slot_ = &hazard;
+      const Entry* entry = detail::Hazards::hold_quick(home_line(hashes[i]), slot::tag_of_hash(hashes[i]), hazard, at_slot);
+      if (entry == nullptr) [[unlikely]] {
+        pin.slot_ = nullptr;
+        detail::clear(hazard);
+        continue;
       }
+      detail::take_pin(*record, hazard);
+      pin.entry_ = entry;
+      __builtin_prefetch(entry);
+      __builtin_prefetch(reinterpret_cast<const char*>(entry) + 128);
     }
     for (std::size_t i = begin; i < end; ++i) {
-      out[i] = find(view, keys[i], hashes[i], generation, now_ms);
-      if (out[i]) ++hits;
+      Pin& pin = out[i];
+      // One that is not known to be hot is counted where find_slow() counts.
+      if (!pin || !detail::CurrentKey{view, keys[i], generation, now_ms}(*pin.entry()) || !Access::saturated(*pin.entry()))
+          [[unlikely]] {
+        pin = {};
+        pin = Pin(find_slow(view, keys[i], hashes[i], generation, now_ms));
+      }
+      if (pin) ++hits;
     }
   }
   return hits;
@@ -301,14 +319,14 @@ void Table::reap(std::uint64_t hash, const detail::Match& match, std::uint32_t g
   core_->settle(lane);
 }
 
-Pin Table::find_slow(ViewId view, std::string_view key, std::uint64_t hash, std::uint32_t generation,
-                     std::int64_t now_ms) noexcept {
+Held Table::find_slow(ViewId view, std::string_view key, std::uint64_t hash, std::uint32_t generation,
+                      std::int64_t now_ms) noexcept {
   detail::Record* record = detail::this_record();
   if (record == nullptr || !detail::has_free_pin(*record)) return {};
   detail::HazardSlot& hazard = detail::free_pin(*record);
   const Entry* entry = probe(view, key, hash, generation, now_ms, hazard);
   if (entry == nullptr) return {};
-  detail::take_pin(*record);
+  detail::take_pin(*record, hazard);
   return {entry, &hazard};
 }
 

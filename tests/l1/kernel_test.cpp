@@ -224,7 +224,7 @@ TEST(Kernel, AnInstallFailsWhenTheBucketChangedSinceItWasRead) {
     if (change == 2) {
       ASSERT_TRUE(K::install(s.bucket, seen, 1, slot::make(9, later_address), 2, s.descriptors[2], false, s.other));
     }
-    EXPECT_EQ(K::install(s.bucket, seen, 0, slot::make(8, 0x4000), 3, s.descriptors[3], false, s.helper), change == 0);
+    EXPECT_EQ(K::install(s.bucket, seen, 0, slot::make(11, 0x4000), 3, s.descriptors[3], false, s.helper), change == 0);
   }
 }
 

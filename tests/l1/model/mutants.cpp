@@ -16,7 +16,7 @@ const Step steps[] = {
     {"help.load#5", "the slot is not looked at again after the hazard", Change::stale},
     {"help.load#6", "the control word is not checked after the slot was read", Change::stale},
     {"hold.load#1", "the slot is not looked at again after the hazard", Change::stale},
-    {"locate_quick.load#2", "the slot is not looked at again after the hazard", Change::stale},
+    {"hold_quick.load#2", "the slot is not looked at again after the hazard", Change::stale},
     {"take_all.cas#1", "the word is not compared", Change::unconditional},
     {"bump_fence.cas#1", "the control word is not compared", Change::unconditional},
     {"install.cas#1", "the control word is not compared", Change::unconditional},

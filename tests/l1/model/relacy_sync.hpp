@@ -274,6 +274,7 @@ struct RelacySync {
   static void quick_barrier() noexcept {}
   [[nodiscard]] static bool quick() noexcept { return pace.fences() == Fences::global; }
 
+  static constexpr unsigned tag_bits = 1;
   /// A hint, as in production. A line has one slot here, or none: then it is null.
   [[nodiscard]] static unsigned match_tags(const Atomic<std::uint64_t>* line, std::uint16_t tag) {
     return line != nullptr && slot::tag(line->load(relaxed)) == tag ? 1U : 0U;

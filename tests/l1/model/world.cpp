@@ -126,8 +126,7 @@ bool World::free_ready() {
 
 Hazards::Match World::locate(int key, Hazards::Slot& hazard) {
   // All keys are at home in the first line; the second to come lies in the other.
-  return Hazards::locate(bucket, 0, static_cast<std::uint16_t>(key), hazard,
-                         [key](const Entry& entry) { return key_of(value(entry, key)) == key; });
+  return Hazards::locate(bucket, 0, tag_of(key), hazard, [key](const Entry& entry) { return key_of(value(entry, key)) == key; });
 }
 
 int World::value(const Entry& entry, int key) {
@@ -140,7 +139,7 @@ int World::value(const Entry& entry, int key) {
 const Entry* World::hit(int key, Hazards::Slot& hazard) {
   if (RelacySync::quick()) {
     unsigned at_slot = 0;
-    const Entry* entry = Hazards::locate_quick(bucket.line(0), static_cast<std::uint16_t>(key), hazard, at_slot,
+    const Entry* entry = Hazards::locate_quick(bucket.line(0), tag_of(key), hazard, at_slot,
                                                [key](const Entry& e) { return key_of(value(e, key)) == key; });
     if (entry != nullptr) return entry;
   }
@@ -226,7 +225,7 @@ bool World::store(unsigned id, int key, int version, const Wanted& wanted) {
   Entry* entry = allocate(key, version);
   if (entry == nullptr) return false;
   if (wanted.pin != pin_hazards) Hazards::publish(record.pin(wanted.pin), entry);
-  const std::uint64_t word = slot::make(static_cast<std::uint16_t>(key), address_of(*entry));
+  const std::uint64_t word = slot::make(tag_of(key), address_of(*entry));
   if (ticket != nullptr && ablation.careless_fill && control::fence(BucketSteps::settled(bucket, env)) != *ticket) {
     free(*entry);
     return false;
@@ -270,7 +269,7 @@ bool World::store(unsigned id, int key, int version, const Wanted& wanted) {
 
 bool World::install(unsigned id, std::uint64_t seen, unsigned target, Entry& entry) {
   Env env{*this, records[id].hazards};
-  const auto tag = static_cast<std::uint16_t>(key_of(entry.contents));
+  const auto tag = tag_of(key_of(entry.contents));
   entry.link.store(control::seq(seen) + 1, RelacySync::relaxed);
   return BucketSteps::install(bucket, seen, target, slot::make(tag, address_of(entry)), id + 1, records[id].descriptor, true,
                               env);
@@ -280,7 +279,7 @@ void World::stop_in_install(unsigned id, int key, int version) {
   Entry& entry = *allocate(key, version);
   const std::uint64_t seen = bucket.control().peek();
   entry.link.set(control::seq(seen) + 1);
-  records[id].descriptor.word.set(slot::make(static_cast<std::uint16_t>(key), address_of(entry)));
+  records[id].descriptor.word.set(slot::make(tag_of(key), address_of(entry)));
   records[id].descriptor.slot.set(0);
   bucket.control().set(control::make(id + 1, control::fence(seen) + 1, control::seq(seen) + 1));
 }
@@ -291,7 +290,7 @@ int World::content(int key) {
   int result = 0;
   for (const unsigned i : Buckets::slots) {
     const std::uint64_t word = bucket.slot(i).peek();
-    if (!slot::taken(word) || slot::tag(word) != key) continue;
+    if (!slot::taken(word) || slot::tag(word) != tag_of(key)) continue;
     expect(result == 0, "a key is in two slots");
     result = value(entry_at(word), key);
   }
@@ -306,7 +305,7 @@ void World::check() {
     if (!slot::taken(word)) continue;
     const Entry& entry = entry_at(word);
     expect(entry.in_use && !entry.retired, "an entry in the table is retired or free");
-    expect(content(slot::tag(word)) != 0, "an entry lies under another tag");
+    expect(content(key_of_tag(slot::tag(word))) != 0, "an entry lies under another tag");
     ++accounted;
   }
   for (const Entry* first : {retired.peek(), ready.peek()}) {

@@ -41,6 +41,10 @@ inline constexpr int discarded = -2;
 [[nodiscard]] constexpr int key_of(int contents) noexcept { return contents / 16; }
 [[nodiscard]] constexpr int version_of(int contents) noexcept { return contents % 16; }
 
+/// Odd, as in production.
+[[nodiscard]] constexpr std::uint16_t tag_of(int key) noexcept { return static_cast<std::uint16_t>(2 * key + 1); }
+[[nodiscard]] constexpr int key_of_tag(std::uint16_t tag) noexcept { return tag / 2; }
+
 struct Entry {
   Plain<int> contents;         ///< key and value; freed once it was freed, discarded once its page was given back
   Atomic<std::uint64_t> link;  ///< as in production: the install sequence, then the next retired
@@ -69,6 +73,10 @@ struct Record {
 
   [[nodiscard]] Hazards::Slot& pin(unsigned i) { return hazards[op_hazards + i]; }
   [[nodiscard]] static constexpr std::uint64_t bit(unsigned pin) noexcept { return std::uint64_t{1} << (op_hazards + pin); }
+  // Production has a list of them.
+  [[nodiscard]] bool has_free() { return free_pins != 0; }
+  void give_back(Hazards::Slot& slot) { free_pins |= std::uint64_t{1} << static_cast<unsigned>(&slot - hazards); }
+  void give_back_all(std::uint64_t bits) { free_pins |= bits; }
   void take(unsigned pin) { free_pins &= ~bit(pin); }
   void release(unsigned pin_index, bool own) {
     Hazards::release_pin(

@@ -265,11 +265,12 @@ struct EntryAccess {
   /// The first 16 bytes, and 16 from there on.
   [[nodiscard]] static bool equal32(const char* a, const char* b, std::size_t further) noexcept {
 #ifdef __SSE2__
-    const __m128i begin = _mm_cmpeq_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(a)),
-                                         _mm_loadu_si128(reinterpret_cast<const __m128i*>(b)));
-    const __m128i end = _mm_cmpeq_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(a + further)),
-                                       _mm_loadu_si128(reinterpret_cast<const __m128i*>(b + further)));
-    return _mm_movemask_epi8(_mm_and_si128(begin, end)) == 0xffff;
+    const auto differ = [](const char* x, const char* y) noexcept {
+      return _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x)),
+                           _mm_loadu_si128(reinterpret_cast<const __m128i*>(y)));
+    };
+    const __m128i all = _mm_or_si128(differ(a, b), differ(a + further, b + further));
+    return _mm_movemask_epi8(_mm_cmpeq_epi8(all, _mm_setzero_si128())) == 0xffff;
 #else
     const auto differ = [](const char* x, const char* y) noexcept {
       return (word<std::uint64_t>(x) ^ word<std::uint64_t>(y)) | (word<std::uint64_t>(x + 8) ^ word<std::uint64_t>(y + 8));

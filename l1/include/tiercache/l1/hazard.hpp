@@ -30,21 +30,39 @@ using Match = Hazards::Match;
 
 /// A thread's record. Its address is a multiple of its size, so that a pin finds the record by its slot's address. A record
 /// whose thread ended with living pins is given to the next thread with those slots taken.
-struct alignas(512) Record {
+struct alignas(1024) Record {
   HazardSlot hazards[record_hazards];
 
   // Read by helpers.
   alignas(64) BasicDescriptor<StdSync> descriptor;
 
-  // Written by other threads that destroy this record's pins.
+  // Written by other threads that destroy this record's pins: a bit each, by pin_bit().
   alignas(64) std::atomic<std::uint64_t> remote_freed{0};
 
   // The owner's alone; handed over with the record's ownership (hazard.cpp).
-  alignas(64) std::uint64_t free_pins = ((std::uint64_t{1} << pin_hazards) - 1) << (op_hazards + visit_hazards);
+  alignas(64) HazardSlot* free_pin = nullptr;  // the last that was given back, which leads to the one before
   std::uint32_t visit_depth = 0;
   std::uint32_t id = 0;
+  bool prepared = false;
+  alignas(512) HazardSlot* next_free[record_hazards] = {};
+
+  [[nodiscard]] bool has_free() const noexcept { return free_pin != nullptr; }
+  void give_back(HazardSlot& slot) noexcept {
+    next_of(slot) = free_pin;
+    free_pin = &slot;
+  }
+  void give_back_all(std::uint64_t bits) noexcept {
+    for (; bits != 0; bits &= bits - 1) give_back(hazards[static_cast<unsigned>(std::countr_zero(bits))]);
+  }
+  /// next_free of a slot of any record.
+  [[nodiscard]] static HazardSlot*& next_of(HazardSlot& slot) noexcept {
+    return reinterpret_cast<HazardSlot**>(&slot)[next_free_at / sizeof(HazardSlot)];
+  }
+
+ private:
+  static constexpr std::size_t next_free_at = 512;
 };
-static_assert(sizeof(Record) == 64 * sizeof(HazardSlot));
+static_assert(sizeof(Record) == 1024 && offsetof(Record, hazards) == 0 && offsetof(Record, next_free) == 512);
 
 /// Hazards for an erase of a thread that got no record: erase keeps others coherent and is never skipped. Grown on the heap,
 /// reused, never freed.
@@ -87,16 +105,15 @@ extern thread_local constinit Record* tls_quick_record;
 
 /// True when the owner has a free pin slot; fetches those that other threads gave back.
 [[nodiscard]] inline bool has_free_pin(Record& record) noexcept { return Hazards::has_free_pin(record); }
-/// The hazards of a record are its first words, so the bit of one in free_pins is told by its address. A shift takes the low six.
+/// The hazards of a record are its first words, so the bit of one in remote_freed is told by its address. A shift takes the low
+/// six.
 [[nodiscard]] inline std::uint64_t pin_bit(const HazardSlot* slot) noexcept {
   return std::uint64_t{1} << ((reinterpret_cast<std::uintptr_t>(slot) / sizeof(HazardSlot)) % 64);
 }
 /// REQUIRES: has_free_pin(). The slot stays free until take_pin().
-[[nodiscard]] inline HazardSlot& free_pin(Record& record) noexcept {
-  return record.hazards[static_cast<unsigned>(std::countr_zero(record.free_pins))];
-}
+[[nodiscard]] inline HazardSlot& free_pin(Record& record) noexcept { return *record.free_pin; }
 /// Takes what free_pin() gave.
-inline void take_pin(Record& record) noexcept { record.free_pins &= record.free_pins - 1; }
+inline void take_pin(Record& record, HazardSlot& slot) noexcept { record.free_pin = Record::next_of(slot); }
 
 /// From any thread.
 inline void release_pin(HazardSlot* slot) noexcept {

@@ -68,7 +68,8 @@ struct HazardKernel {
     for (unsigned turn = 0; turn < words_per_bucket; turn += words_per_line) {
       const unsigned line = home ^ turn;
       for (unsigned mask = Sync::match_tags(bucket.line(line), tag); mask != 0; mask &= mask - 1) {
-        const unsigned i = line + static_cast<unsigned>(std::countr_zero(mask));
+        if constexpr (Sync::tag_bits == 2) mask &= mask - 1;  // leaves the second bit of the first match
+        const unsigned i = line + static_cast<unsigned>(std::countr_zero(mask)) / Sync::tag_bits;
         std::uint64_t word = bucket.slot(i).load(Sync::relaxed);
         while (slot::tag(word) == tag) {
           const Entry* entry = at(word);
@@ -87,21 +88,33 @@ struct HazardKernel {
   template <class Matches>
   [[nodiscard, gnu::always_inline]] static const Entry* locate_quick(const Word* line, std::uint16_t tag, Slot& hazard,
                                                                      unsigned& at_slot, Matches&& matches) noexcept {
+    const Entry* entry = hold_quick(line, tag, hazard, at_slot);
+    if (entry == nullptr) [[unlikely]]
+      return nullptr;
+    if (!matches(*entry)) [[unlikely]]
+      return nullptr;
+    return entry;
+  }
+  /// The first half of it: the first entry of that tag, whichever key it is of, held and not read yet.
+  [[nodiscard, gnu::always_inline]] static const Entry* hold_quick(const Word* line, std::uint16_t tag, Slot& hazard,
+                                                                   unsigned& at_slot) noexcept {
     const unsigned mask = Sync::match_tags(line, tag);
     if (mask == 0) [[unlikely]]
       return nullptr;
-    at_slot = static_cast<unsigned>(std::countr_zero(mask));
-    const Word& place = line[at_slot];
+    const auto bit = static_cast<unsigned>(std::countr_zero(mask));
+    at_slot = bit / Sync::tag_bits;
+    // line[at_slot], without a shift
+    const Word& place =
+        *reinterpret_cast<const Word*>(reinterpret_cast<const char*>(line) + bit * (sizeof(Word) / Sync::tag_bits));
     const std::uint64_t word = place.load(Sync::relaxed);
-    if (slot::tag(word) != tag) [[unlikely]]
+    // What came to lie there since the tags were read may be another key's, which `matches` tells.
+    if (!slot::taken(word)) [[unlikely]]
       return nullptr;
     const Entry* entry = at(word);
     publish(hazard, entry);
     Sync::quick_barrier();
     // As (14).
     if (place.load(Sync::hazard_check) != word) [[unlikely]]
-      return nullptr;
-    if (!matches(*entry)) [[unlikely]]
       return nullptr;
     return entry;
   }
@@ -111,21 +124,21 @@ struct HazardKernel {
   /// True when the owner has a free pin slot; fetches those that other threads gave back.
   template <class Record>
   [[nodiscard]] static bool has_free_pin(Record& record) noexcept {
-    if (record.free_pins != 0) [[likely]]
+    if (record.has_free()) [[likely]]
       return true;
     if (record.remote_freed.load(Sync::relaxed) == 0) return false;
     // (9) acquire: pairs with (10), so that the slot's null is stored before the slot is used again.
-    record.free_pins = record.remote_freed.exchange(0, Sync::acquire);
+    record.give_back_all(record.remote_freed.exchange(0, Sync::acquire));
     return true;
   }
 
-  /// Any thread may release a pin. `own()`: this one has the record. `bit()`: the pin's in free_pins. Both are asked after the
+  /// Any thread may release a pin. `own()`: this one has the record. `bit()`: the pin's in remote_freed. Both are asked after the
   /// hazard was cleared, when fewer registers are in use.
   template <class Record, class Bit, class Own>
   static void release_pin(Record& record, Slot& hazard, Bit&& bit, Own&& own) noexcept {
     clear(hazard);
     if (own()) [[likely]] {
-      record.free_pins |= bit();
+      record.give_back(hazard);
     } else {
       record.remote_freed.fetch_or(bit(), Sync::release);  // (10)
     }

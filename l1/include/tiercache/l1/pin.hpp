@@ -8,6 +8,12 @@
 
 namespace tiercache::l1 {
 
+/// A pin as two words: as a result it comes in registers, where a pin comes in memory. Owns nothing: see Pin(Held).
+struct Held {
+  const Entry* entry = nullptr;
+  detail::HazardSlot* slot = nullptr;
+};
+
 /// A pinned entry: the value stays readable and unchanged until the pin goes, also after eviction, erase or the table's end.
 /// Move-only; may move to, be read on and be destroyed on another thread, also after the thread that made it ended. Empty when
 /// default-constructed or moved from. A pin takes one of its maker's pins_per_thread() until it is destroyed. The bytes of a
@@ -15,6 +21,8 @@ namespace tiercache::l1 {
 class Pin {
  public:
   Pin() noexcept = default;
+  /// Takes over what release() gave.
+  explicit Pin(Held held) noexcept : entry_(held.entry), slot_(held.slot) {}
   Pin(Pin&& other) noexcept : entry_(std::exchange(other.entry_, nullptr)), slot_(std::exchange(other.slot_, nullptr)) {}
   Pin& operator=(Pin&& other) noexcept {
     if (this != &other) {
@@ -48,12 +56,14 @@ class Pin {
     detail::Record* record = entry_ != nullptr ? detail::this_record() : nullptr;
     if (record == nullptr || !detail::has_free_pin(*record)) return {};
     detail::HazardSlot& slot = detail::free_pin(*record);
-    detail::take_pin(*record);
+    detail::take_pin(*record, slot);
     detail::Hazards::copy(slot, entry_, detail::EntryAccess::flags(*entry_), detail::EntryAccess::flag_retired,
                           detail::retired_copies);
     return {entry_, &slot};
   }
 
+  /// What was pinned stays so until a pin that is made of the result goes; this one is empty.
+  [[nodiscard]] Held release() noexcept { return {std::exchange(entry_, nullptr), std::exchange(slot_, nullptr)}; }
   void reset() noexcept {
     if (slot_ != nullptr) {
       detail::release_pin(slot_);

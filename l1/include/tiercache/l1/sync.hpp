@@ -61,7 +61,8 @@ struct StdSync {
   /// Registers with membarrier; called before the first table exists, so that every reader of a table sees the outcome.
   static void prepare() noexcept;
 
-  /// A bit for each of the eight words of a line whose upper 16 bits equal `tag`. A hint: each hit is loaded again, atomically.
+  /// tag_bits bits, all or none of them set, for each of the eight words of a line whose upper 16 bits equal `tag`. A hint: each
+  /// hit is loaded again, atomically.
   [[nodiscard]] static unsigned match_tags(const std::atomic<std::uint64_t>* words, std::uint16_t tag) noexcept {
 #ifdef TIERCACHE_SSE2_TAGS
     const auto* p = reinterpret_cast<const __m128i*>(words);
@@ -72,8 +73,7 @@ struct StdSync {
     };
     const __m128i tags =
         _mm_packs_epi32(high(_mm_load_si128(p), _mm_load_si128(p + 1)), high(_mm_load_si128(p + 2), _mm_load_si128(p + 3)));
-    const __m128i equal = _mm_cmpeq_epi16(tags, _mm_set1_epi16(static_cast<short>(tag)));
-    return static_cast<unsigned>(_mm_movemask_epi8(_mm_packs_epi16(equal, _mm_setzero_si128())));
+    return static_cast<unsigned>(_mm_movemask_epi8(_mm_cmpeq_epi16(tags, _mm_set1_epi16(static_cast<short>(tag)))));
 #else
     unsigned mask = 0;
     for (unsigned i = 0; i < 8; ++i) {
@@ -82,6 +82,12 @@ struct StdSync {
     return mask;
 #endif
   }
+
+#ifdef TIERCACHE_SSE2_TAGS
+  static constexpr unsigned tag_bits = 2;
+#else
+  static constexpr unsigned tag_bits = 1;
+#endif
 
   /// Whether quick_barrier() is enough.
   [[nodiscard]] static bool quick() noexcept {

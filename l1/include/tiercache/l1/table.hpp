@@ -111,14 +111,14 @@ class Table {
   /// nothing, makes no system call and writes no shared line once the entry's use counter is at its maximum.
   [[nodiscard]] Pin find(ViewId view, std::string_view key, std::uint64_t hash, std::uint32_t generation,
                          std::int64_t now_ms) noexcept {
-    if (detail::Record* record = detail::quick_record(); record != nullptr && record->free_pins != 0) [[likely]] {
+    if (detail::Record* record = detail::quick_record(); record != nullptr && record->has_free()) [[likely]] {
       detail::HazardSlot& hazard = detail::free_pin(*record);
       if (const Entry* entry = quick(view, key, hash, generation, now_ms, hazard); entry != nullptr) [[likely]] {
-        detail::take_pin(*record);
+        detail::take_pin(*record, hazard);
         return {entry, &hazard};
       }
     }
-    return find_slow(view, key, hash, generation, now_ms);
+    return Pin(find_slow(view, key, hash, generation, now_ms));
   }
 
   /// Calls f(const void* value, const Entry&) if the key is present. Needs no pin; `f` may call this or another table for other
@@ -239,15 +239,15 @@ class Table {
   };
 
   /// The bucket is told by the 32 highest bits of the hash, the tag by the 16 lowest. Four lines a bucket.
-  [[nodiscard]] std::uint64_t line_index(std::uint64_t hash) const noexcept { return ((hash >> 32) * line_count_) >> 32; }
+  [[nodiscard]] std::uint64_t line_index(std::uint64_t hash) const noexcept { return detail::share_of(line_count_, hash); }
   [[nodiscard]] std::uint64_t bucket_index(std::uint64_t hash) const noexcept { return line_index(hash) / lines_per_bucket; }
   [[nodiscard]] Bucket& bucket(std::uint64_t hash) const noexcept { return buckets_[bucket_index(hash)]; }
   [[nodiscard]] const StdSync::atomic<std::uint64_t>* home_line(std::uint64_t hash) const noexcept {
     return buckets_->words + line_index(hash) * words_per_line;
   }
 
-  [[nodiscard]] Pin find_slow(ViewId view, std::string_view key, std::uint64_t hash, std::uint32_t generation,
-                              std::int64_t now_ms) noexcept;
+  [[nodiscard]] Held find_slow(ViewId view, std::string_view key, std::uint64_t hash, std::uint32_t generation,
+                               std::int64_t now_ms) noexcept;
   /// The short way of a read: nothing is in the way. Null: take the long one.
   [[nodiscard, gnu::always_inline]] const Entry* quick(ViewId view, std::string_view key, std::uint64_t hash,
                                                        std::uint32_t generation, std::int64_t now_ms,
@@ -272,8 +272,8 @@ class Table {
   void reap(std::uint64_t hash, const detail::Match& match, std::uint32_t generation, std::int64_t now_ms) noexcept;
 
   Bucket* buckets_;
-  std::uint64_t line_count_;  // < 2^32
-  Profile* profile_;          // null: none
+  std::uint64_t line_count_;
+  Profile* profile_;  // null: none
   Core* core_;
 };
 

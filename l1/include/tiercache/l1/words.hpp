@@ -9,7 +9,7 @@ namespace tiercache::l1 {
 ///
 ///     63            48 47                                            0
 ///    +----------------+-----------------------------------------------+
-///    |   tag (!= 0)   |               address of the entry            |   taken
+///    |   tag (odd)    |               address of the entry            |   taken
 ///    +----------------+-----------------------------------------------+
 ///    |       0        |  sequence of the entry that last left it      |   empty (0: never used)
 ///    +----------------+-----------------------------------------------+
@@ -26,7 +26,7 @@ inline constexpr std::uint64_t address_mask = (std::uint64_t{1} << 48) - 1;
 }
 [[nodiscard]] constexpr std::uint64_t empty(std::uint32_t seq) noexcept { return seq; }
 [[nodiscard]] constexpr std::uint16_t tag(std::uint64_t word) noexcept { return static_cast<std::uint16_t>(word >> 48); }
-[[nodiscard]] constexpr bool taken(std::uint64_t word) noexcept { return tag(word) != 0; }
+[[nodiscard]] constexpr bool taken(std::uint64_t word) noexcept { return (word >> 48 & 1) != 0; }
 [[nodiscard]] constexpr std::uint64_t address(std::uint64_t word) noexcept { return word & address_mask; }
 }  // namespace slot
 
@@ -57,5 +57,13 @@ inline constexpr std::uint64_t fence_mask = (std::uint64_t{1} << 21) - 1;
 [[nodiscard]] constexpr std::uint32_t seq(std::uint64_t word) noexcept { return static_cast<std::uint32_t>(word); }
 [[nodiscard]] constexpr std::uint64_t without_op(std::uint64_t word) noexcept { return word & ((std::uint64_t{1} << 54) - 1); }
 }  // namespace control
+
+namespace detail {
+/// x / 2^64 of `whole`, rounded down: evenly spread x over [0, whole), told by the highest bits of x.
+[[nodiscard]] constexpr std::uint64_t share_of(std::uint64_t whole, std::uint64_t x) noexcept {
+  __extension__ using Wide = unsigned __int128;
+  return static_cast<std::uint64_t>(static_cast<Wide>(whole) * x >> 64);
+}
+}  // namespace detail
 
 }  // namespace tiercache::l1
