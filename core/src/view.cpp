@@ -55,10 +55,9 @@ View::View(std::shared_ptr<StoreCore> core, ViewState* state, std::optional<Erro
       error_(std::move(error)) {}
 
 /// What a hit must know before it probes L1. now_ms < 0: L1 may not answer.
-[[gnu::always_inline]] inline View::Standing View::standing(std::string_view id) const noexcept {
-  const StoreCore& core = *core_;
-  const ShardId shard = core.keys.sharded() ? core.keys.shard_of(state_->name, id) : ShardId{0};
-  const auto generation = [&] { return core.coherence.generation(shard) + state_->clears.load(std::memory_order_acquire); };
+[[gnu::always_inline]] inline View::Standing View::standing(StoreCore& core, ViewState& state, std::string_view id) noexcept {
+  const ShardId shard = core.keys.sharded() ? core.keys.shard_of(state.name, id) : ShardId{0};
+  const auto generation = [&] { return core.coherence.generation(shard) + state.clears.load(std::memory_order_acquire); };
 #ifdef TIERCACHE_LAB
   if (lab::ablated(lab::Remedy::read_order)) {
     const std::uint32_t early = generation();
@@ -70,29 +69,32 @@ View::View(std::shared_ptr<StoreCore> core, ViewState* state, std::optional<Erro
   const std::int64_t now = core.coherence.valid_now(shard);
   TIERCACHE_LAB_POINT(coherence_loads, id);
   if (now < 0) [[unlikely]]
-    state_->l1_bypassed.fetch_add(1, std::memory_order_relaxed);
+    state.l1_bypassed.fetch_add(1, std::memory_order_relaxed);
   return {now, generation()};
 }
 
-l1::Pin View::probe(std::string_view id) noexcept {
-  if (plain_ == nullptr) [[unlikely]]
+l1::Held View::hold(std::string_view id) noexcept {
+  ViewState* const state = plain_;
+  if (state == nullptr) [[unlikely]]
     return {};
-  l1::Table& table = *core_->table;
-  const std::uint64_t hash = table.hash(state_->l1_id, id);
+  StoreCore& core = *core_;
+  l1::Table& table = *core.table;
+  const l1::ViewId view = state->l1_id;
+  const std::uint64_t hash = table.hash(view, id);
   table.prefetch(hash);  // the bucket is on its way while the clock is read
-  const Standing standing = this->standing(id);
+  const Standing standing = View::standing(core, *state, id);
   if (standing.now_ms < 0) [[unlikely]]
     return {};
   TIERCACHE_LAB_POINT(validity_to_probe, id);
-  l1::Pin pin = table.find(state_->l1_id, id, hash, standing.generation, standing.now_ms);
+  l1::Pin pin = table.find(view, id, hash, standing.generation, standing.now_ms);
   if (pin) [[likely]]
-    count_hit(*core_, *state_, shadow_mask_, id, hash, *pin.entry());
-  return pin;
+    count_hit(core, *state, shadow_mask_, id, hash, *pin.entry());
+  return pin.release();
 }
 
 bool View::visit(std::string_view id, FunctionRef<void(const l1::Entry&)> f) {
   if (plain_ == nullptr) return state_ != nullptr && visit_within(Contract(*state_, {}), id, f);
-  const Standing standing = this->standing(id);
+  const Standing standing = View::standing(*core_, *state_, id);
   if (standing.now_ms < 0) return false;
   l1::Table& table = *core_->table;
   const std::uint64_t hash = table.hash(state_->l1_id, id);
@@ -122,7 +124,7 @@ void View::probe_many(std::span<const std::string_view> ids, std::span<ReadResul
     std::array<l1::Pin, group> pins;
     if (core_->keys.sharded()) {
       for (std::size_t i = 0; i < some.size(); ++i) pins[i] = probe(some[i]);  // each shard has its own standing
-    } else if (const Standing standing = this->standing(some.front()); standing.now_ms >= 0) [[likely]] {
+    } else if (const Standing standing = View::standing(*core_, *state_, some.front()); standing.now_ms >= 0) [[likely]] {
       TIERCACHE_LAB_POINT(validity_to_probe, some.front());
       for (std::size_t i = 0; i < some.size(); ++i) hashes[i] = table.hash(state_->l1_id, some[i]);
       table.find_many(state_->l1_id, some, hashes.data(), standing.generation, standing.now_ms, pins.data());

@@ -48,7 +48,12 @@ class Cache {
  public:
   /// L1, then Redis. Absent: an empty handle without error. Redis away: an empty handle with Errc::unavailable. `options` say how
   /// stale L1 may be and what is to be done where it is staler (max_staleness, when_stale), and which write it must have (after).
-  [[nodiscard]] Handle<V> get(std::string_view key, const ReadOptions& options = {}) {
+  [[nodiscard]] Handle<V> get(std::string_view key) {
+    if (l1::Pin pin = view_->probe(key)) [[likely]]
+      return Handle<V>(std::move(pin), key);
+    return get_beyond_l1(key);
+  }
+  [[nodiscard]] Handle<V> get(std::string_view key, const ReadOptions& options) {
     if (detail::View::plain(options)) [[likely]] {
       if (l1::Pin pin = view_->probe(key)) [[likely]]
         return Handle<V>(std::move(pin), key);
@@ -191,6 +196,12 @@ class Cache {
  private:
   friend class Store;
   explicit Cache(std::shared_ptr<detail::View> view) noexcept : view_(std::move(view)) {}
+
+  /// Out of line, so that a hit does not pay for options that it does not read.
+  [[gnu::noinline]] Handle<V> get_beyond_l1(std::string_view key) {
+    if (Handle<V> copy = copy_of_hit(key)) return copy;
+    return wrap(view_->read(key, {}, nullptr));
+  }
 
   /// A hit that could not be pinned, because the thread's pins are used up.
   Handle<V> copy_of_hit(std::string_view key) {

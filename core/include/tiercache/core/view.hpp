@@ -98,7 +98,7 @@ class View {
 
   /// The hit path, for reads that are plain(). Lock-free; empty when L1 has nothing coherent, and always in a view with a
   /// max_staleness of its own: read() looks for itself there.
-  [[nodiscard]] l1::Pin probe(std::string_view id) noexcept;
+  [[nodiscard]] l1::Pin probe(std::string_view id) noexcept { return l1::Pin(hold(id)); }
   /// Whether probe() may answer the call. Known at compile time where the call has no options.
   [[nodiscard]] static bool plain(const ReadOptions& options) noexcept {
     return options.max_staleness.count() == 0 && options.after.get() == nullptr;
@@ -127,7 +127,8 @@ class View {
     std::int64_t now_ms;
     std::uint32_t generation;
   };
-  [[nodiscard]] Standing standing(std::string_view id) const noexcept;
+  [[nodiscard]] l1::Held hold(std::string_view id) noexcept;
+  [[nodiscard]] static Standing standing(StoreCore& core, ViewState& state, std::string_view id) noexcept;
   /// What L1 answers under a contract, a value or an error; nothing: L2 is to be asked. `probed`: probe() was tried, and counted
   /// what it did not answer. Lock-free but for a copy, which is made where `pin` is false or the thread has no pin left; may
   /// throw what that throws.
