@@ -78,8 +78,8 @@ struct Counters {
 };
 
 struct Core {
-  // A lane's share of what may be unlinked and not free yet: so much waits for a scan, and so much may lie ready after it.
-  static constexpr std::uint64_t retired_part = 2;
+  // A lane's share of what may be unlinked and not free yet: so much is retired, waits for a barrier, and lies ready.
+  static constexpr std::uint64_t retired_part = 3;
   static constexpr std::uint32_t pinned_max = 22;
   static constexpr std::uint64_t retired_shared_max = 256;  // a shared lane's batch is freed by one operation
 
@@ -270,12 +270,19 @@ struct Core {
     Counters counters;
     std::atomic<std::uint64_t> retired{0};        // handles, linked: unlinked since the last scan, or pinned then
     std::atomic<std::uint64_t> retired_large{0};  // the same of those outside the arena, whose memory may vanish
-    std::atomic<std::uint64_t> ready{0};          // unlinked before the last scan, in the arena; of an own lane
-    std::atomic<std::uint64_t> cursor{0};         // in the arena
+    // Of an own lane: what waits for a barrier later than `seal`, and what lies ready, in the arena.
+    std::atomic<std::uint64_t> sealed{0}, sealed_large{0}, ready{0};
+    std::atomic<std::uint64_t> cursor{0};  // in the arena
     // The owner's alone.
     std::int32_t owed = 0;  // so many more were retired than freed
     std::uint32_t pinned_count = 0;
+    std::uint64_t seal = 0;
     const Entry* pinned[pinned_max] = {};  // retired entries with hazards at the last scan, in order
+
+    /// All that is unlinked and not freed.
+    [[nodiscard]] std::array<std::atomic<std::uint64_t>*, 5> unlinked() noexcept {
+      return {&ready, &sealed, &sealed_large, &retired, &retired_large};
+    }
   };
   Lanes lanes;
   std::unique_ptr<Part[]> parts;

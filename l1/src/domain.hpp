@@ -10,7 +10,12 @@ namespace tiercache::l1::detail {
 [[nodiscard]] OverflowRecord* overflow_acquire() noexcept;
 void overflow_release(OverflowRecord& record) noexcept;
 
-/// All hazards of the process at once, without allocating. Run the heavy barrier between the unlinking of what is asked for and
+/// The process's heavy barriers: see BarrierShare. run_barrier() is false when the barrier could not be run.
+[[nodiscard]] std::uint64_t barrier_ticket() noexcept;
+[[nodiscard]] bool barrier_passed(std::uint64_t ticket) noexcept;
+[[nodiscard]] bool run_barrier() noexcept;
+
+/// All hazards of the process at once, without allocating. A barrier passes between the unlinking of what is asked for and
 /// collect().
 class HazardScan {
  public:

@@ -13,9 +13,7 @@
 namespace tiercache::l1 {
 
 bool StdSync::heavy_barrier() noexcept {
-#ifndef TIERCACHE_TSAN  // there the hazards themselves are seq_cst, and TSan does not know fences
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-#endif
+  full_fence();
   if (!asymmetric.load(std::memory_order_relaxed)) return true;
   return syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
 }
@@ -44,6 +42,10 @@ std::atomic<std::uint32_t> records_owned{0};  // lets threads past the limit giv
 std::atomic<OverflowRecord*> overflow_list{nullptr};
 OverflowRecord first_overflow;                 // so that a failing allocator rarely matters
 thread_local constinit bool tls_over = false;  // this thread's guard is gone
+
+using Barriers = BarrierShare<StdSync>;
+alignas(64) Barriers::Count barriers_begun{0};
+alignas(64) Barriers::Count barriers_ended{0};
 
 /// The kernel's view of the process.
 struct Domain {
@@ -100,6 +102,10 @@ Record* attach() noexcept {
 
 OverflowRecord* overflow_acquire() noexcept { return Hazards::overflow_acquire(Domain{}); }
 void overflow_release(OverflowRecord& record) noexcept { Hazards::overflow_release(record); }
+
+std::uint64_t barrier_ticket() noexcept { return Barriers::ticket(barriers_begun); }
+bool barrier_passed(std::uint64_t ticket) noexcept { return Barriers::passed(ticket, barriers_ended); }
+bool run_barrier() noexcept { return Barriers::run(barriers_begun, barriers_ended); }
 
 bool HazardScan::collect() noexcept {
   for (unsigned attempt = 0; attempt < 4; ++attempt) {

@@ -6,6 +6,7 @@
 #include <malloc.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 
 namespace tiercache::l1 {
@@ -151,19 +152,27 @@ void Core::settle_now(Lane lane) noexcept {
   if (part.ready.load(std::memory_order_relaxed) != 0) return;
   // What is retired now counts as looked at, also what is pinned: pinned entries must not make every call scan.
   budget.looked_at(lane.index);
+  const std::uint64_t sealed = Ready::take(part.sealed);
+  const std::uint64_t sealed_large = Ready::take(part.sealed_large);
+  const std::uint64_t seal = part.seal;
+  // This batch waits for a barrier, which may be another thread's. None came until the next batch: this one runs it itself.
   const std::uint64_t retired = Retired::take(part.retired);
   const std::uint64_t large = Retired::take(part.retired_large);
+  part.seal = detail::barrier_ticket();
+  Ready::put(part.sealed, retired);
+  Ready::put(part.sealed_large, large);
+  if (sealed == 0 && sealed_large == 0) return;
   detail::HazardScan hazards;
-  const bool scanned = StdSync::heavy_barrier() && hazards.collect();
+  const bool scanned = (detail::barrier_passed(seal) || detail::run_barrier()) && hazards.collect();
   // Of what is held those that can lie in this batch: live entries, which most hazards are on, cannot.
   const auto retired_here = [this](const Entry* entry) noexcept { return arena.contains(entry) && marked_retired(entry); };
   if (scanned && hazards.copy(part.pinned, pinned_max, part.pinned_count, retired_here)) {
     // Nobody can take a hazard on them any more, and those who had one are known. So they need not be gone through.
-    Ready::put(part.ready, retired);
+    Ready::put(part.ready, sealed);
   } else {
-    static_cast<void>(free_unpinned(retired, scanned ? &hazards : nullptr, lane));
+    static_cast<void>(free_unpinned(sealed, scanned ? &hazards : nullptr, lane));
   }
-  static_cast<void>(free_unpinned(large, scanned ? &hazards : nullptr, lane));
+  static_cast<void>(free_unpinned(sealed_large, scanned ? &hazards : nullptr, lane));
 }
 
 bool Core::free_unpinned(std::uint64_t retired, const detail::HazardScan* hazards, Lane lane) noexcept {
@@ -189,17 +198,16 @@ bool Core::free_unpinned(std::uint64_t retired, const detail::HazardScan* hazard
 
 bool Core::reclaim(std::uint32_t index, Lane lane) noexcept {
   Part& part = parts[index];
-  const auto none = [](const std::atomic<std::uint64_t>& head) noexcept { return head.load(std::memory_order_relaxed) == 0; };
-  if (none(part.ready) && none(part.retired) && none(part.retired_large)) return false;
+  const auto heads = part.unlinked();
+  if (std::ranges::all_of(heads, [](const auto* head) { return head->load(std::memory_order_relaxed) == 0; })) return false;
   // As in settle_now(): also a thread that is stopped with what it took must not make every later call scan.
   budget.looked_at(index);
-  const std::uint64_t ready = Ready::take(part.ready);
-  const std::uint64_t retired = Retired::take(part.retired);
-  const std::uint64_t large = Retired::take(part.retired_large);
+  std::array<std::uint64_t, std::tuple_size_v<decltype(heads)>> chains{};
+  std::ranges::transform(heads, chains.begin(), [](auto* head) { return Retired::take(*head); });
   detail::HazardScan hazards;
-  const bool scanned = StdSync::heavy_barrier() && hazards.collect();
+  const bool scanned = detail::run_barrier() && hazards.collect();
   bool freed = false;
-  for (const std::uint64_t chain : {ready, retired, large}) {
+  for (const std::uint64_t chain : chains) {
     if (free_unpinned(chain, scanned ? &hazards : nullptr, lane)) freed = true;
   }
   return freed;

@@ -60,7 +60,7 @@ Result<void> Core::validate() const {
   }
   Sum gone;
   for (std::uint32_t i = 0; i < lanes.count(); ++i) {
-    for (const auto* stack : {&parts[i].retired, &parts[i].retired_large, &parts[i].ready}) {
+    for (const auto* stack : parts[i].unlinked()) {
       for (std::uint64_t handle = stack->load(); handle != 0; handle = Access::link(handle).load()) {
         const Entry& entry = *Access::of_handle(handle);
         if (!Access::retired(entry)) return Error{Errc::internal, "retired list: an entry is not marked"};

@@ -57,6 +57,22 @@ struct ReclaimedByAnother : Scenario {
   }
 };
 
+/// The entry is freed by the thread that unlinked it, with the barrier of another.
+struct BarrierOfAnother : Scenario {
+  void before() override { static_cast<void>(world.store(0, 1, 1)); }
+  void thread(unsigned id) override {
+    if (id == 0) static_cast<void>(world.read(0, 1));
+    if (id == 1) {
+      static_cast<void>(world.erase(1, 1));
+      world.reclaim_sealed();
+    }
+    if (id == 2) {
+      world.run_barrier();
+      world.run_barrier();
+    }
+  }
+};
+
 /// A reader goes from one entry to another with the same hazard, while the first is freed.
 struct HazardUsedAgain : Scenario {
   void before() override {
@@ -315,6 +331,7 @@ std::vector<ScenarioInfo> hazard_scenarios() {
       {"a read and an erase that frees", 3, make<ReadVersusErase>},
       {"replaced, freed and used again", 3, make<ReplaceAndReclaim>},
       {"unlinked by one, freed by another", 3, make<ReclaimedByAnother>},
+      {"freed with another's barrier", 3, make<BarrierOfAnother>},
       {"a hazard used again", 2, make<HazardUsedAgain>},
       {"a pin released by another thread", 3, make<PinReleasedElsewhere>},
       {"a pin copied to and fro", 2, make<PinCopied>},

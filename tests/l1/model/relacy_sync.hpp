@@ -270,6 +270,13 @@ struct RelacySync {
     return true;
   }
 
+  static void full_fence(const char* function = __builtin_FUNCTION(), const char* file = __builtin_FILE(),
+                         int line = __builtin_LINE()) {
+    const Place place{function, file, line};
+    const Order order = order_at(place, Operation::fence, Order::seq_cst);
+    if (order != Order::relaxed) rl::atomic_thread_fence(relacy(order), place.info());
+  }
+
   /// quick_barrier() orders for the compiler alone, which the checker is not: nothing to model, and nothing to drop.
   static void quick_barrier() noexcept {}
   [[nodiscard]] static bool quick() noexcept { return pace.fences() == Fences::global; }

@@ -23,6 +23,8 @@ World::World() {
   records_seen_.set(threads);
   for (auto& o : ownership_) o.set(record_owned);
   retired_copies_.set(0);
+  barriers_begun_.set(0);
+  barriers_ended_.set(0);
   overflow_list_.set(nullptr);
 }
 
@@ -93,6 +95,28 @@ void World::reclaim() {
   Entry* list = Stack::take(retired);
   if (list == nullptr) return;
   RelacySync::heavy_barrier();
+  free_unheld(list);
+}
+
+bool World::reclaim_sealed() {
+  Entry* list = Stack::take(retired);
+  if (list == nullptr) return false;
+  const std::uint64_t seal = Barriers::ticket(barriers_begun_);
+  bool passed = false;
+  for (int n = 0; n < 4 && !passed; ++n) passed = Barriers::passed(seal, barriers_ended_);
+  if (passed) {
+    free_unheld(list);
+  } else {
+    while (list != nullptr) {
+      Entry& entry = *list;
+      list = reinterpret_cast<Entry*>(entry.link.load(RelacySync::relaxed));
+      push_retired(entry);
+    }
+  }
+  return passed;
+}
+
+void World::free_unheld(Entry* list) {
   const Entry* found[World::threads * (op_hazards + pin_hazards) + 2 * op_hazards];
   bool complete = false;
   unsigned count = 0;

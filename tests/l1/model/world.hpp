@@ -60,6 +60,7 @@ using Hazards = HazardKernel<RelacySync, Entry>;
 using Stack = RetiredStack<RelacySync, Entry*>;
 using Ready = ReadyStack<RelacySync, Entry*>;
 using Bits = BitmapWord<RelacySync>;
+using Barriers = BarrierShare<RelacySync>;
 
 inline constexpr unsigned op_hazards = 2;
 inline constexpr unsigned pin_hazards = 2;
@@ -171,6 +172,9 @@ class World {
   Entry* allocate(int key, int version);
   void free(Entry& entry);
   void retire(Entry& entry);
+  /// reclaim(), with the barrier of whoever runs one meanwhile. False: nobody did; what is retired stays so.
+  bool reclaim_sealed();
+  void run_barrier() { static_cast<void>(Barriers::run(barriers_begun_, barriers_ended_)); }
   /// One thread's: what is retired becomes ready, as a scan that found no hazards would have it.
   void make_ready();
   /// Of what is ready one is freed, by that thread. False: none is.
@@ -184,6 +188,7 @@ class World {
 
  private:
   void push_retired(Entry& entry);
+  void free_unheld(Entry* list);
   bool unlink(Hazards::Slot* hazards, int key);
   /// Counts, whatever happens; for steps left out.
   void bump(Env& env);
@@ -196,6 +201,8 @@ class World {
   Atomic<std::uint8_t> ownership_[threads];
   Atomic<std::uint64_t> retired_copies_;
   Atomic<Overflow*> overflow_list_;
+  Barriers::Count barriers_begun_;
+  Barriers::Count barriers_ended_;
   Overflow overflows_[2];
   unsigned overflows_made_ = 0;
 };

@@ -253,6 +253,34 @@ struct HazardKernel {
   }
 };
 
+/// One heavy barrier serves all who unlinked before it began, whoever runs it: it interrupts every processor that the process
+/// runs on, so with one for each thread's batch threads would disturb each other the more, the more they are.
+template <class Sync>
+struct BarrierShare {
+  using Count = typename Sync::template atomic<std::uint64_t>;
+
+  /// To be asked for after the unlinking that it is for.
+  [[nodiscard]] static std::uint64_t ticket(const Count& begun) noexcept {
+    // (47) A barrier that is counted after this load comes after this fence, and so do the readers' fences that it stands for.
+    // Where both sides run full fences this one is the heavy barrier, and the other thread's adds nothing.
+    Sync::full_fence();
+    return begun.load(Sync::relaxed);
+  }
+  /// Whether a barrier has ended that began after the ticket was given.
+  [[nodiscard]] static bool passed(std::uint64_t ticket, const Count& ended) noexcept {
+    return ended.load(Sync::relaxed) > ticket;  // after the barrier, which is in this thread, too
+  }
+  /// Runs one. False: it could not be run.
+  [[nodiscard]] static bool run(Count& begun, Count& ended) noexcept {
+    const std::uint64_t own = begun.fetch_add(1, Sync::relaxed) + 1;
+    if (!Sync::heavy_barrier()) return false;
+    std::uint64_t latest = ended.load(Sync::relaxed);
+    while (latest < own && !ended.compare_exchange_weak(latest, own, Sync::relaxed, Sync::relaxed)) {
+    }
+    return true;
+  }
+};
+
 /// Entries that were unlinked and not freed yet, each known by a handle; a null one is none. Any thread adds to it. Taken as a
 /// whole, never one by one: so a recurring head does no harm.
 template <class Sync, class Handle>
@@ -271,9 +299,9 @@ struct RetiredStack {
   [[nodiscard]] static Handle take(Head& head) noexcept { return head.exchange(Handle{}, Sync::acquire); }  // (22)
 };
 
-/// Entries that a scan of their owner's has found free, and that it frees one by one, as it has use for them. Only the owner adds
-/// and pops; any thread may take the whole. So while an owner pops, the head stays, with the whole chain behind it, or it is
-/// null: it cannot recur.
+/// Entries that wait for a barrier; or that a scan of their owner's has found free, and that it frees one by one, as it has use
+/// for them. Only the owner adds and pops; any thread may take the whole. So while an owner pops, the head stays, with the whole
+/// chain behind it, or it is null: it cannot recur.
 template <class Sync, class Handle>
 struct ReadyStack {
   using Head = typename Sync::template atomic<Handle>;

@@ -56,6 +56,11 @@ struct StdSync {
   static void quick_barrier() noexcept { std::atomic_signal_fence(std::memory_order_seq_cst); }
 #endif
 
+  static void full_fence() noexcept {
+#ifndef TIERCACHE_TSAN  // there the hazards themselves are seq_cst, and TSan does not know fences
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+#endif
+  }
   /// False when the fence could not be run (a seccomp filter that came later): then nothing may be freed.
   [[nodiscard]] static bool heavy_barrier() noexcept;
   /// Registers with membarrier; called before the first table exists, so that every reader of a table sees the outcome.
