@@ -62,10 +62,7 @@ class Ours {
     std::array<std::string_view, N> keys;
     std::array<std::uint64_t, N> hashes;
     std::array<l1::Pin, N> pins;
-    for (std::size_t i = 0; i < N; ++i) {
-      keys[i] = requests[i].key();
-      hashes[i] = table_->hash(view_, keys[i]);
-    }
+    for (std::size_t i = 0; i < N; ++i) keys[i] = requests[i].key();
     static_cast<void>(table_->find_many(view_, keys, hashes.data(), 1, now_, pins.data()));
     for (std::size_t i = 0; i < N; ++i) {
       if (const l1::Pin& pin = pins[i]) f(requests[i], pin.value_as<Value>(keys[i]));

@@ -126,7 +126,6 @@ void View::probe_many(std::span<const std::string_view> ids, std::span<ReadResul
       for (std::size_t i = 0; i < some.size(); ++i) pins[i] = probe(some[i]);  // each shard has its own standing
     } else if (const Standing standing = View::standing(*core_, *state_, some.front()); standing.now_ms >= 0) [[likely]] {
       TIERCACHE_LAB_POINT(validity_to_probe, some.front());
-      for (std::size_t i = 0; i < some.size(); ++i) hashes[i] = table.hash(state_->l1_id, some[i]);
       table.find_many(state_->l1_id, some, hashes.data(), standing.generation, standing.now_ms, pins.data());
       for (std::size_t i = 0; i < some.size(); ++i) {
         if (!pins[i]) continue;

@@ -208,13 +208,16 @@ PutStatus Table::compare_and_swap(const Pin& expected, ViewId view, std::string_
   return core_->store(view, key, hash, value, meta, {.when = When::same, .same = expected.entry()}, pin);
 }
 
-std::size_t Table::find_many(ViewId view, std::span<const std::string_view> keys, const std::uint64_t* hashes,
-                             std::uint32_t generation, std::int64_t now_ms, Pin* out) noexcept {
+std::size_t Table::find_many(ViewId view, std::span<const std::string_view> keys, std::uint64_t* hashes, std::uint32_t generation,
+                             std::int64_t now_ms, Pin* out) noexcept {
   constexpr std::size_t group = 16;  // lines under way at a time, about what a core's miss buffers hold
   std::size_t hits = 0;
   for (std::size_t begin = 0; begin < keys.size(); begin += group) {
     const std::size_t end = std::min(begin + group, keys.size());
-    for (std::size_t i = begin; i < end; ++i) __builtin_prefetch(home_line(hashes[i]));
+    for (std::size_t i = begin; i < end; ++i) {
+      hashes[i] = hash(view, keys[i]);
+      prefetch(hashes[i]);
+    }
     // What find() does, cut in two: first all are held that will most likely be the ones, so that their lines are under way as
     // well; then they are read.
     detail::Record* const record = detail::quick_record();

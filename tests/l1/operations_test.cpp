@@ -13,11 +13,12 @@ struct Batch {
   std::vector<std::uint64_t> hashes;
   std::vector<Pin> out;
   std::size_t run(Typed<std::uint64_t>& t, std::uint32_t generation = 0) {
-    hashes.clear();
-    for (const auto key : keys) hashes.push_back(t.hash(key));
+    hashes.assign(keys.size(), 0);
     out.clear();
     out.resize(keys.size());
-    return t.table->find_many(t.view, keys, hashes.data(), generation, fake_now_ms, out.data());
+    const std::size_t hits = t.table->find_many(t.view, keys, hashes.data(), generation, fake_now_ms, out.data());
+    for (std::size_t i = 0; i < keys.size(); ++i) EXPECT_EQ(hashes[i], t.hash(keys[i]));
+    return hits;
   }
 };
 

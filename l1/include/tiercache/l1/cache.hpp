@@ -146,7 +146,6 @@ class Cache {
     std::array<std::uint64_t, group> hashes{};
     for (std::size_t begin = 0; begin < keys.size(); begin += group) {
       const std::span<const std::string_view> some = keys.subspan(begin, std::min(group, keys.size() - begin));
-      for (std::size_t i = 0; i < some.size(); ++i) hashes[i] = table_->hash(view_, some[i]);
       std::array<Pin, group> pins;
       table_->find_many(view_, some, hashes.data(), generation, now, pins.data());
       const bool exhausted = pins_exhausted();  // then an empty pin need not be a miss

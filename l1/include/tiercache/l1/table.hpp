@@ -142,10 +142,11 @@ class Table {
   }
 
   /// find() for many keys, with the lines of all under way at a time: two to three times as fast where they are not in the
-  /// processor's cache. out[i] is the pin of keys[i], empty where find() would be; `hashes` and `out` are as long as `keys`.
-  /// Returns how many are there. A thread has pins_per_thread() pins: the rest of a longer batch is empty. Progress as find().
-  std::size_t find_many(ViewId view, std::span<const std::string_view> keys, const std::uint64_t* hashes,
-                        std::uint32_t generation, std::int64_t now_ms, Pin* out) noexcept;
+  /// processor's cache. out[i] is the pin of keys[i], empty where find() would be, and hashes[i] its hash(); both are as long as
+  /// `keys`. Returns how many are there. A thread has pins_per_thread() pins: the rest of a longer batch is empty. Progress as
+  /// find().
+  std::size_t find_many(ViewId view, std::span<const std::string_view> keys, std::uint64_t* hashes, std::uint32_t generation,
+                        std::int64_t now_ms, Pin* out) noexcept;
 
   /// The key's fence now. Wait-free; one load.
   [[nodiscard]] Ticket ticket(std::uint64_t hash) const noexcept {
