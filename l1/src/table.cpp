@@ -246,6 +246,10 @@ std::size_t Table::find_many(ViewId view, std::span<const std::string_view> keys
       if (!pin || !detail::CurrentKey{view, keys[i], generation, now_ms}(*pin.entry()) || !Access::saturated(*pin.entry()))
           [[unlikely]] {
         pin = {};
+        // Where pins run out it is the last ones that get none: those behind this one give back what they hold.
+        if (record != nullptr && !detail::has_free_pin(*record)) {
+          for (std::size_t later = i + 1; later < end; ++later) out[later] = {};
+        }
         pin = Pin(find_slow(view, keys[i], hashes[i], generation, now_ms));
       }
       if (pin) ++hits;

@@ -49,6 +49,27 @@ TEST(FindMany, AnswersAsFindDoesKeyByKey) {
   EXPECT_VALID(*t.table);
 }
 
+// Where the thread's pins do not suffice, it is the last keys that get none: also when an earlier one lies in another line than
+// its home, and so is found later than those behind it.
+TEST(FindMany, TheRestOfABatchIsLeftOutWherePinsRunOut) {
+  std::mt19937_64 random(test_seed());
+  Typed<std::uint64_t> t(small_options());
+  std::vector<std::string> names;
+  for (std::uint64_t i = 0; i < 20000; ++i) {
+    std::string name = "key" + std::to_string(i);
+    if (t.put(name, std::uint64_t{i}) == PutStatus::stored) names.push_back(std::move(name));
+  }
+  std::erase_if(names, [&](const std::string& name) { return !t.find(name); });
+  ASSERT_GE(names.size(), 1000U);
+  for (unsigned round = 0; round < 2000; ++round) {
+    Batch batch;
+    for (unsigned n = 0; n < 2 * pins_per_thread(); ++n) batch.keys.push_back(names[random() % names.size()]);
+    ASSERT_EQ(batch.run(t), pins_per_thread());
+    for (unsigned i = 0; i < batch.out.size(); ++i) ASSERT_EQ(static_cast<bool>(batch.out[i]), i < pins_per_thread()) << i;
+  }
+  EXPECT_VALID(*t.table);
+}
+
 TEST(FindMany, LeavesOutWhatIsVoid) {
   Typed<std::uint64_t> t(small_options());
   EntryMeta expired, other;

@@ -252,6 +252,7 @@ struct Followed {
 // nothing has no end.
 TEST(Drain, EndsWhileAnotherRemoves) {
   constexpr unsigned first = 8;
+  for (std::atomic<unsigned>* count : {&Followed::ended, &Followed::asked, &Followed::served}) *count = 0;
   Typed<Followed> t(small_options(8 << 20));
   std::atomic<bool> ready{false}, stop{false};
   const auto remove_one = [&t] {
