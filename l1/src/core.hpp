@@ -174,7 +174,7 @@ struct Core {
     return budget.retired_since(count, retire_bytes.load(std::memory_order_relaxed) / retired_part, lane);
   }
   /// At the end of an operation: frees as much as it has retired, if there is any that may be, and looks for more when it is
-  /// time. A batch costs one barrier and one scan, and is not gone through: it lies ready, and goes one by one.
+  /// time. A batch costs one scan and at most one barrier, and is not gone through: it lies ready, and goes one by one.
   void settle(Lane lane) noexcept {
     Part& part = parts[lane.index];
     if (!lane.own || part.owed > 0 || reclaim_due(lane)) [[unlikely]]
@@ -268,10 +268,10 @@ struct Core {
   Profile profile;
   struct alignas(64) Part {
     Counters counters;
-    std::atomic<std::uint64_t> retired{0};        // handles, linked: unlinked since the last scan, or pinned then
+    std::atomic<std::uint64_t> retired{0};        // handles, linked: unlinked since the last batch, or found pinned
     std::atomic<std::uint64_t> retired_large{0};  // the same of those outside the arena, whose memory may vanish
     // Of an own lane: what waits for a barrier later than `seal`, and what lies ready, in the arena.
-    std::atomic<std::uint64_t> sealed{0}, sealed_large{0}, ready{0};
+    std::atomic<std::uint64_t> sealed{0}, ready{0};
     std::atomic<std::uint64_t> cursor{0};  // in the arena
     // The owner's alone.
     std::int32_t owed = 0;  // so many more were retired than freed
@@ -280,8 +280,8 @@ struct Core {
     const Entry* pinned[pinned_max] = {};  // retired entries with hazards at the last scan, in order
 
     /// All that is unlinked and not freed.
-    [[nodiscard]] std::array<std::atomic<std::uint64_t>*, 5> unlinked() noexcept {
-      return {&ready, &sealed, &sealed_large, &retired, &retired_large};
+    [[nodiscard]] std::array<std::atomic<std::uint64_t>*, 4> unlinked() noexcept {
+      return {&ready, &sealed, &retired, &retired_large};
     }
   };
   Lanes lanes;

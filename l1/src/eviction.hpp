@@ -86,8 +86,9 @@ class Eviction {
   void left(const Core& core, const Entry& entry, std::uint64_t cost, Lane lane) noexcept;
   /// Around the unlinking of what lies there: before, so that the stamp is not taken off a later entry; and when it failed.
   void leaving(std::uint64_t bucket, unsigned slot) noexcept { stamp_at(bucket, slot).store(absent, std::memory_order_relaxed); }
-  /// Has the lines under way that a store to that place writes, and that of a new key reads.
+  /// Has the line under way that a store to that place writes.
   void prefetch(std::uint64_t bucket, unsigned home) const noexcept { __builtin_prefetch(&stamp_at(bucket, home), 1); }
+  /// And those that the store of a new key reads.
   void prefetch_newcomer(std::uint32_t identity, Lane lane) const noexcept {
     if (policy_ == Policy::lru) return;
     ghost_.prefetch(identity);

@@ -31,7 +31,7 @@ class Ghost {
   }
   [[nodiscard]] std::uint64_t table_bytes() const noexcept { return buckets_ * ways * sizeof(std::uint32_t); }
 
-  void prefetch(std::uint32_t identity) const noexcept { __builtin_prefetch(at(identity).bucket, 1); }
+  void prefetch(std::uint32_t identity) const noexcept { __builtin_prefetch(at(identity).bucket); }
 
   /// The key that came at `stamp` left without a hit. `tick`: now.
   void record(std::uint32_t identity, std::uint32_t stamp, std::uint32_t tick) noexcept {

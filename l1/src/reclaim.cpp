@@ -153,17 +153,17 @@ void Core::settle_now(Lane lane) noexcept {
   // What is retired now counts as looked at, also what is pinned: pinned entries must not make every call scan.
   budget.looked_at(lane.index);
   const std::uint64_t sealed = Ready::take(part.sealed);
-  const std::uint64_t sealed_large = Ready::take(part.sealed_large);
   const std::uint64_t seal = part.seal;
-  // This batch waits for a barrier, which may be another thread's. None came until the next batch: this one runs it itself.
   const std::uint64_t retired = Retired::take(part.retired);
   const std::uint64_t large = Retired::take(part.retired_large);
+  // The new batch waits for a barrier, perhaps another thread's. The one sealed before has waited for as long as a batch takes:
+  // if none passed since, this thread runs one. Outside the arena one entry may be a batch: those wait for nobody.
   part.seal = detail::barrier_ticket();
   Ready::put(part.sealed, retired);
-  Ready::put(part.sealed_large, large);
-  if (sealed == 0 && sealed_large == 0) return;
+  if (sealed == 0 && large == 0) return;
+  const bool passed = large == 0 && detail::barrier_passed(seal);
   detail::HazardScan hazards;
-  const bool scanned = (detail::barrier_passed(seal) || detail::run_barrier()) && hazards.collect();
+  const bool scanned = (passed || detail::run_barrier()) && hazards.collect();
   // Of what is held those that can lie in this batch: live entries, which most hazards are on, cannot.
   const auto retired_here = [this](const Entry* entry) noexcept { return arena.contains(entry) && marked_retired(entry); };
   if (scanned && hazards.copy(part.pinned, pinned_max, part.pinned_count, retired_here)) {
@@ -172,7 +172,7 @@ void Core::settle_now(Lane lane) noexcept {
   } else {
     static_cast<void>(free_unpinned(sealed, scanned ? &hazards : nullptr, lane));
   }
-  static_cast<void>(free_unpinned(sealed_large, scanned ? &hazards : nullptr, lane));
+  static_cast<void>(free_unpinned(large, scanned ? &hazards : nullptr, lane));
 }
 
 bool Core::free_unpinned(std::uint64_t retired, const detail::HazardScan* hazards, Lane lane) noexcept {

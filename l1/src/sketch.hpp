@@ -34,7 +34,7 @@ class Sketch {
     return least;
   }
 
-  void prefetch(std::uint32_t identity) const noexcept { __builtin_prefetch(&line_of(mix(identity)), 1); }
+  void prefetch(std::uint32_t identity) const noexcept { __builtin_prefetch(&line_of(mix(identity))); }
 
   /// `additions`: the caller's count of them; threads that share one may lose some.
   void add(std::uint32_t identity, std::atomic<std::uint64_t>& additions) noexcept {

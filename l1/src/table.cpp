@@ -123,7 +123,7 @@ bool Core::unlink(std::uint64_t index, const detail::Match& match, Lane lane) no
 
 void Core::set_limits(std::uint64_t capacity_bytes) noexcept {
   max_entry_bytes = options.max_entry_bytes != 0 ? std::min(options.max_entry_bytes, capacity_bytes) : capacity_bytes / 8;
-  // A scan frees what was retired since the last: in small tables a larger share, or each store would run one.
+  // A scan frees what was sealed before: in small tables a larger share, or each store would run one.
   const std::uint64_t share = capacity_bytes / (capacity_bytes >= large_table ? 256 : 128);
   retire_bytes = std::min<std::uint64_t>(std::max<std::uint64_t>(share, 4096), capacity_bytes / 16);
   budget.set_limits(capacity_bytes, capacity_bytes - 2 * retire_bytes,

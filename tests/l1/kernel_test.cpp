@@ -4,6 +4,7 @@
 // each n, other threads do something in between, and the helper goes on. What a stress test meets once in a million runs is met
 // here every time.
 #include <tiercache/l1/bucket.hpp>
+#include <tiercache/l1/hazard_kernel.hpp>
 
 #include <gtest/gtest.h>
 
@@ -249,6 +250,55 @@ TEST(Kernel, FieldsWrapWithoutTouchingTheirNeighbours) {
   K::skip_sequence(bucket, bucket.control().load());
   EXPECT_EQ(bucket.control().load(), control::make(0, 0, 0));
   EXPECT_FALSE(K::collides(bucket.control().load(), slot::empty(0), 0));
+}
+
+/// The heavy barrier is what the test says.
+struct ScriptedBarrier {
+  template <class T>
+  using atomic = std::atomic<T>;
+  static constexpr std::memory_order relaxed = std::memory_order_relaxed;
+  static constexpr std::memory_order acquire = std::memory_order_acquire;
+  static constexpr std::memory_order release = std::memory_order_release;
+  inline static std::function<bool()> script;
+  static void full_fence() noexcept {}
+  static bool heavy_barrier() noexcept { return script(); }
+};
+
+TEST(BarrierShare, ServesThoseWhoAskedBeforeItBegan) {
+  using Share = BarrierShare<ScriptedBarrier>;
+  Share::Count begun{0}, ended{0};
+  const auto run = [&](std::function<bool()> barrier) {
+    ScriptedBarrier::script = std::move(barrier);
+    return Share::run(begun, ended);
+  };
+  const std::uint64_t before = Share::ticket(begun);
+  EXPECT_FALSE(Share::passed(before, ended));
+  std::uint64_t during = 0;
+  EXPECT_TRUE(run([&] {
+    EXPECT_FALSE(Share::passed(before, ended)) << "it is not over";
+    during = Share::ticket(begun);
+    return true;
+  }));
+  EXPECT_TRUE(Share::passed(before, ended));
+  EXPECT_FALSE(Share::passed(during, ended)) << "what was unlinked meanwhile may have come after it";
+  EXPECT_FALSE(run([] { return false; }));
+  EXPECT_FALSE(Share::passed(during, ended)) << "it could not be run";
+  EXPECT_TRUE(run([] { return true; }));
+  EXPECT_TRUE(Share::passed(during, ended));
+}
+
+TEST(BarrierShare, OneThatEndsLateTakesNothingBack) {
+  using Share = BarrierShare<ScriptedBarrier>;
+  Share::Count begun{0}, ended{0};
+  std::uint64_t between = 0;
+  bool inside = false;
+  ScriptedBarrier::script = [&] {
+    if (std::exchange(inside, true)) return true;
+    between = Share::ticket(begun);
+    return Share::run(begun, ended);  // a second one begins and ends
+  };
+  EXPECT_TRUE(Share::run(begun, ended));
+  EXPECT_TRUE(Share::passed(between, ended));
 }
 
 }  // namespace

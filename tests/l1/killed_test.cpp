@@ -6,8 +6,8 @@
 // threads keep from being used again stay below a bound that does not grow with what the others do:
 //
 //   a held thread withholds at most what it has pinned, the entry it was building, the one it was replacing, two under its
-//   hazards (pins and hazards keep one entry each, however many scans pass) and one batch of retired entries, if it was held
-//   inside a scan. A batch is what lies on the retired list when a scan begins.
+//   hazards (pins and hazards keep one entry each, however many scans pass) and, if it was held inside a scan, what that had
+//   taken: three batches at most (retired, sealed, ready), which is no more than what was ever retired at a time.
 //
 // The child ends with _exit: the held threads are never joined, and what they hold is never reported as a leak.
 #include "stepped_operations.hpp"

@@ -153,10 +153,19 @@ TEST(ParkedScan, APinCopiedWhileAScanIsHeldIsNotMissed) {
     Typed<Tracked> t(small_options(32 << 10));
     t.put("k", Tracked(1, 42));
     t.put("spacer", Tracked(2, 2));
-    Pin first = t.find("spacer");
+    // All slots, in the order of a scan; the one that was given back last is taken next.
+    detail::Record& record = *detail::this_record();
     std::vector<Pin> spacers;
-    while (spacers.size() + 2 < pins_per_thread()) spacers.push_back(t.find("spacer"));
+    std::vector<std::pair<detail::HazardSlot*, std::size_t>> slots;
+    while (detail::has_free_pin(record)) {
+      slots.emplace_back(&detail::free_pin(record), spacers.size());
+      spacers.push_back(t.find("spacer"));
+    }
+    ASSERT_EQ(slots.size(), pins_per_thread());
+    std::ranges::sort(slots);
+    spacers[slots.back().second].reset();
     Pin last = t.find("k");
+    Pin first = std::move(spacers[slots.front().second]);
     first.reset();
     t.erase("k");
     Plan plan;

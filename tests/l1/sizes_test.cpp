@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // How much a table and its views may take: quotas, resize, pages that go back to the system.
+#include "domain.hpp"
 #include "fixture.hpp"
 
 #include <sys/mman.h>
@@ -276,6 +277,26 @@ TEST(Drain, EndsWhileAnotherRemoves) {
   other.join();
   EXPECT_GE(Followed::ended, first);
   EXPECT_LE(Followed::ended, 4 * first);
+  EXPECT_VALID(*t.table);
+}
+
+TEST(Reclaim, ABatchIsFreedWithTheBarrierOfAnother) {
+  Typed<std::uint64_t> t(small_options(8 << 20));
+  constexpr unsigned entries = 4000;  // some batches
+  const auto remove = [&t](const auto& between) {
+    const std::uint64_t begun = detail::barrier_ticket();
+    for (unsigned n = 0; n < entries; ++n) {
+      EXPECT_EQ(t.put("k", n), PutStatus::stored);
+      EXPECT_TRUE(t.erase("k"));
+      between();
+    }
+    return detail::barrier_ticket() - begun;
+  };
+  const std::uint64_t alone = remove([] {});
+  EXPECT_GE(alone, 2U);
+  EXPECT_LE(alone, entries / 100);
+  EXPECT_EQ(remove([] { EXPECT_TRUE(detail::run_barrier()); }), entries) << "the table ran some of its own";
+  EXPECT_LE(t.table->stats().retired_bytes, 8U << 10 << 10);
   EXPECT_VALID(*t.table);
 }
 

@@ -94,7 +94,7 @@ void World::push_retired(Entry& entry) {
 void World::reclaim() {
   Entry* list = Stack::take(retired);
   if (list == nullptr) return;
-  RelacySync::heavy_barrier();
+  run_barrier();
   free_unheld(list);
 }
 

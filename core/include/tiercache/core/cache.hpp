@@ -46,13 +46,14 @@ class Cache {
   static_assert(Codec<C, V>, "C is no codec for V: see tiercache/core/codec.hpp");
 
  public:
-  /// L1, then Redis. Absent: an empty handle without error. Redis away: an empty handle with Errc::unavailable. `options` say how
-  /// stale L1 may be and what is to be done where it is staler (max_staleness, when_stale), and which write it must have (after).
+  /// L1, then Redis. Absent: an empty handle without error. Redis away: an empty handle with Errc::unavailable.
   [[nodiscard]] Handle<V> get(std::string_view key) {
     if (l1::Pin pin = view_->probe(key)) [[likely]]
       return Handle<V>(std::move(pin), key);
     return get_beyond_l1(key);
   }
+  /// `options` say how stale L1 may be and what is to be done where it is staler (max_staleness, when_stale), and which write it
+  /// must have (after).
   [[nodiscard]] Handle<V> get(std::string_view key, const ReadOptions& options) {
     if (detail::View::plain(options)) [[likely]] {
       if (l1::Pin pin = view_->probe(key)) [[likely]]

@@ -127,6 +127,7 @@ class View {
     std::int64_t now_ms;
     std::uint32_t generation;
   };
+  /// probe(), in registers.
   [[nodiscard]] l1::Held hold(std::string_view id) noexcept;
   [[nodiscard]] static Standing standing(StoreCore& core, ViewState& state, std::string_view id) noexcept;
   /// What L1 answers under a contract, a value or an error; nothing: L2 is to be asked. `probed`: probe() was tried, and counted

@@ -9,6 +9,7 @@
 #include <tiercache/l1/sync.hpp>
 
 #include <bit>
+#include <cassert>
 #include <cstddef>
 #include <cstdint>
 
@@ -48,6 +49,7 @@ struct alignas(1024) Record {
 
   [[nodiscard]] bool has_free() const noexcept { return free_pin != nullptr; }
   void give_back(HazardSlot& slot) noexcept {
+    assert(free_pin != &slot);
     next_of(slot) = free_pin;
     free_pin = &slot;
   }
@@ -112,7 +114,7 @@ extern thread_local constinit Record* tls_quick_record;
 }
 /// REQUIRES: has_free_pin(). The slot stays free until take_pin().
 [[nodiscard]] inline HazardSlot& free_pin(Record& record) noexcept { return *record.free_pin; }
-/// Takes what free_pin() gave.
+/// Takes what free_pin() gave. REQUIRES: none was taken or given back since.
 inline void take_pin(Record& record, HazardSlot& slot) noexcept { record.free_pin = Record::next_of(slot); }
 
 /// From any thread.

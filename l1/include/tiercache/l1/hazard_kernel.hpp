@@ -24,8 +24,8 @@ enum Ownership : std::uint8_t { record_unused, record_owned, record_pins_left };
 ///   wait_for_overflow() before it is asked again
 ///
 /// The asymmetric fence makes it work: a reader publishes (41), runs the light barrier, and looks again at where it found the
-/// entry (14); who frees unlinks, runs the heavy barrier, and scans (12). Whichever barrier comes first in their one order,
-/// either the reader sees the entry unlinked, or the scan sees the hazard.
+/// entry (14); who frees unlinks, runs the heavy barrier, or waits for another's (BarrierShare), and scans (12). Whichever
+/// barrier comes first in their one order, either the reader sees the entry unlinked, or the scan sees the hazard.
 template <class Sync, class Entry>
 struct HazardKernel {
   using Slot = typename Sync::template atomic<const Entry*>;
@@ -262,20 +262,20 @@ struct BarrierShare {
   /// To be asked for after the unlinking that it is for.
   [[nodiscard]] static std::uint64_t ticket(const Count& begun) noexcept {
     // (47) A barrier that is counted after this load comes after this fence, and so do the readers' fences that it stands for.
-    // Where both sides run full fences this one is the heavy barrier, and the other thread's adds nothing.
     Sync::full_fence();
     return begun.load(Sync::relaxed);
   }
   /// Whether a barrier has ended that began after the ticket was given.
   [[nodiscard]] static bool passed(std::uint64_t ticket, const Count& ended) noexcept {
-    return ended.load(Sync::relaxed) > ticket;  // after the barrier, which is in this thread, too
+    return ended.load(Sync::acquire) > ticket;  // (48) pairs with (49)
   }
   /// Runs one. False: it could not be run.
   [[nodiscard]] static bool run(Count& begun, Count& ended) noexcept {
     const std::uint64_t own = begun.fetch_add(1, Sync::relaxed) + 1;
     if (!Sync::heavy_barrier()) return false;
     std::uint64_t latest = ended.load(Sync::relaxed);
-    while (latest < own && !ended.compare_exchange_weak(latest, own, Sync::relaxed, Sync::relaxed)) {
+    // (49) release: a barrier reaches the threads one after another, and is over for all of them when it is for this one.
+    while (latest < own && !ended.compare_exchange_weak(latest, own, Sync::release, Sync::relaxed)) {
     }
     return true;
   }

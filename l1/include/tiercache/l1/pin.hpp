@@ -8,8 +8,9 @@
 
 namespace tiercache::l1 {
 
-/// A pin as two words: as a result it comes in registers, where a pin comes in memory. Owns nothing: see Pin(Held).
-struct Held {
+/// A pin as two words: as a result it comes in registers, where a pin comes in memory. Stands for a pin and does not give it back
+/// by itself: exactly one Pin is to be made of it.
+struct [[nodiscard]] Held {
   const Entry* entry = nullptr;
   detail::HazardSlot* slot = nullptr;
 };

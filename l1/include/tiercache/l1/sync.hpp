@@ -23,9 +23,9 @@ namespace tiercache::l1 {
 /// theirs goes through one such policy, so that the same source also compiles over a model checker's atomics. Nothing here
 /// depends on -march: SSE2 is part of x86-64, and other machines take the scalar scan; the layout of memory is the same.
 ///
-/// The asymmetric fence: whoever publishes a hazard runs light_barrier() (a compiler barrier), whoever reclaims runs
-/// heavy_barrier() (membarrier, a full fence on every thread of the process). Where the kernel lacks membarrier both sides run a
-/// full fence. TSan understands neither: there the hazard stores and their validating loads are seq_cst operations instead.
+/// The asymmetric fence: whoever publishes a hazard runs light_barrier() (a compiler barrier), whoever reclaims runs, or waits
+/// for, heavy_barrier() (membarrier, a full fence on every thread of the process). Where the kernel lacks membarrier both sides
+/// run a full fence. TSan understands neither: there the hazard stores and their validating loads are seq_cst operations instead.
 struct StdSync {
   template <class T>
   using atomic = std::atomic<T>;

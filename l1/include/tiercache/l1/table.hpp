@@ -143,8 +143,8 @@ class Table {
 
   /// find() for many keys, with the lines of all under way at a time: two to three times as fast where they are not in the
   /// processor's cache. out[i] is the pin of keys[i], empty where find() would be, and hashes[i] its hash(); both are as long as
-  /// `keys`. Returns how many are there. A thread has pins_per_thread() pins: the rest of a longer batch is empty. Progress as
-  /// find().
+  /// `keys`. What `out` holds is given back first: no key may lie in it. Returns how many are there. A thread has
+  /// pins_per_thread() pins: the rest of a longer batch is empty. Progress as find().
   std::size_t find_many(ViewId view, std::span<const std::string_view> keys, std::uint64_t* hashes, std::uint32_t generation,
                         std::int64_t now_ms, Pin* out) noexcept;
 
@@ -239,7 +239,7 @@ class Table {
     detail::HazardSlot& hazard;
   };
 
-  /// The bucket is told by the 32 highest bits of the hash, the tag by the 16 lowest. Four lines a bucket.
+  /// The line is told by the highest bits of the hash, the tag by the 16 lowest. Four lines a bucket.
   [[nodiscard]] std::uint64_t line_index(std::uint64_t hash) const noexcept { return detail::share_of(line_count_, hash); }
   [[nodiscard]] std::uint64_t bucket_index(std::uint64_t hash) const noexcept { return line_index(hash) / lines_per_bucket; }
   [[nodiscard]] Bucket& bucket(std::uint64_t hash) const noexcept { return buckets_[bucket_index(hash)]; }
