@@ -5,6 +5,7 @@
 // here every time.
 #include <tiercache/l1/bucket.hpp>
 #include <tiercache/l1/hazard_kernel.hpp>
+#include <tiercache/l1/sync.hpp>
 
 #include <gtest/gtest.h>
 
@@ -253,12 +254,7 @@ TEST(Kernel, FieldsWrapWithoutTouchingTheirNeighbours) {
 }
 
 /// The heavy barrier is what the test says.
-struct ScriptedBarrier {
-  template <class T>
-  using atomic = std::atomic<T>;
-  static constexpr std::memory_order relaxed = std::memory_order_relaxed;
-  static constexpr std::memory_order acquire = std::memory_order_acquire;
-  static constexpr std::memory_order release = std::memory_order_release;
+struct ScriptedBarrier : StdSync {
   inline static std::function<bool()> script;
   static void full_fence() noexcept {}
   static bool heavy_barrier() noexcept { return script(); }
