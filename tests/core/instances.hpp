@@ -40,6 +40,7 @@ inline Config instance_config(const std::string& url, std::string name = "tierca
   config.resource = "races";
   config.l1.capacity_bytes = 4_MiB;
   config.l2.url = url;
+  config.l2.call_timeout = patience;  // it cuts every read short whatever its deadline, and a load then goes alone
   config.l2.client_name = std::move(name);
   config.bus.staleness_budget = 500ms;
   config.open_timeout = 5s;

@@ -243,7 +243,7 @@ TEST(Pressure, L1ShrinksToItsFloorAndComesBack) {
   ASSERT_TRUE(eventually([&] { return store.stats().l1.capacity_bytes == 4_MiB; }));
   EXPECT_TRUE(has_thread("tc-mem"));
   store.close(1s);
-  EXPECT_FALSE(has_thread("tc-mem"));
+  EXPECT_TRUE(eventually([] { return !has_thread("tc-mem"); }));  // a thread that was joined may be listed for a moment yet
 }
 
 TEST(Pressure, LeavesAShareOfWhatResizeAsksFor) {
@@ -281,7 +281,7 @@ TEST(Pressure, ForksChildEndsWithoutTheThread) {
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
   EXPECT_TRUE(store->resize_l1(3_MiB).ok());
   store.reset();
-  EXPECT_FALSE(has_thread("tc-mem"));
+  EXPECT_TRUE(eventually([] { return !has_thread("tc-mem"); }));
 #endif
 }
 

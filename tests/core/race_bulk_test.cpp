@@ -13,8 +13,10 @@ class LoadVersusTagErase : public Race {};
 TEST_P(LoadVersusTagErase, Row2) {
   const Ablated ablated(lab::Remedy::tag_stamp, !remedy());
   Gate gate(lab::Point::load_to_lease_fill);
-  Instance a(instance_config(server.url()));
-  Instance b(instance_config(server.url()));
+  Config config = instance_config(server.url());
+  config.lease_ttl = 60s;  // outlasts the erase: what refuses the fill must be the stamp
+  Instance a(config);
+  Instance b(config);
   a.wait_coherent();
   b.wait_coherent();
   std::atomic<int> database{1};

@@ -12,7 +12,7 @@ class StoppedReader : public Race {
   void SetUp() override {
     Config config = instance_config(server.url());
     config.bus.staleness_budget = 30s;  // valid throughout
-    config.bus.heartbeat = 20ms;
+    config.bus.heartbeat = 100ms;
     a.emplace(config);
     b.emplace(config);
     ASSERT_TRUE(a->view.put("k", 1).ok());
@@ -60,7 +60,7 @@ TEST(Tokens, OfEveryKindOfWriteLeadAnyInstancePastItsL1) {
   RedisServer server;
   Config config = instance_config(server.url());
   config.bus.staleness_budget = 30s;
-  config.bus.heartbeat = 20ms;
+  config.bus.heartbeat = 100ms;
   Instance a(config);
   Instance b(config);
   const auto check = [&](auto&& write, int expected, const char* what) {
@@ -145,13 +145,14 @@ TEST(WhenRedisIsAway, AViewMayServeWhatItHasMarkedStale) {
   Instance a(config);
   auto lenient = a.store().cache<int>("lenient", {.ttl = 60s, .when_stale = WhenStale::serve_stale});
   auto failing = a.store().cache<int>("failing", {.ttl = 60s, .when_stale = WhenStale::fail});
-  ASSERT_TRUE(lenient.put("k", 1).ok());
-  ASSERT_TRUE(failing.put("k", 1).ok());
+  ASSERT_TRUE(lenient.put("k", 1, {.deadline = patience}).ok());
+  ASSERT_TRUE(failing.put("k", 1, {.deadline = patience}).ok());
   a.wait_coherent();
   ASSERT_TRUE(eventually([&] { return lenient.get("k").source() == Source::l1; }));
   ASSERT_TRUE(eventually([&] { return failing.get("k").source() == Source::l1; }));
   EXPECT_FALSE(lenient.get("k").stale());
 
+  const std::uint64_t stale_before = lenient.stats().l1_stale_hits;  // a busy machine lets L1 lapse while Redis is there
   server.kill9();
   ASSERT_TRUE(eventually([&] { return !a.coherent(); }));
   ASSERT_TRUE(eventually([&] { return lenient.get("k").stale(); }));  // not before the whole budget is over
@@ -163,11 +164,11 @@ TEST(WhenRedisIsAway, AViewMayServeWhatItHasMarkedStale) {
   const auto none = failing.get("k");
   ASSERT_NE(none.error(), nullptr);
   EXPECT_EQ(none.error()->code, Errc::stale);
-  EXPECT_EQ(lenient.stats().l1_stale_hits, 2U);
+  EXPECT_EQ(lenient.stats().l1_stale_hits - stale_before, 2U);
 
   server.restart();  // empty: what L1 holds is void once it hears of it
   ASSERT_TRUE(eventually([&] { return a.coherent(); }));
-  const auto gone = lenient.get("k");
+  const auto gone = lenient.get("k", {.deadline = patience});
   EXPECT_FALSE(gone);
   EXPECT_EQ(gone.error(), nullptr);
 }
@@ -197,22 +198,20 @@ TEST(ShadowReads, FindAWriteThatNobodyAnnounced) {
 
   ASSERT_TRUE(a.view.put("k", 100).ok());
   ASSERT_EQ(server.command({"COPY", "test:races:n:k", "saved"}), "1");
-  ASSERT_TRUE(a.view.put("k", 101).ok());
-  b.wait_applied();
-  b.warm("k");
-  ASSERT_EQ(server.command({"COPY", "saved", "test:races:n:k", "REPLACE"}), "1");
-  ASSERT_EQ(b.get("k"), 101) << "L1 was not told";
-  EXPECT_TRUE(eventually([&] {
-    b.get("k");
-    return stats().stale > 0;
-  }));
+  // B holds 101 in L1 and is not told of `change`. If L1 lapses before that is found, it reads the change: then once more.
+  const auto found = [&](const std::vector<std::string>& change, std::uint64_t ShadowStats::*what) {
+    return eventually([&] {
+      EXPECT_TRUE(a.view.put("k", 101).ok());
+      b.wait_applied();
+      b.warm("k");
+      EXPECT_EQ(server.command(change), "1");
+      EXPECT_TRUE(eventually([&] { return b.get("k") != 101 || stats().*what > 0; }));
+      return stats().*what > 0;
+    });
+  };
+  EXPECT_TRUE(found({"COPY", "saved", "test:races:n:k", "REPLACE"}, &ShadowStats::stale));
   EXPECT_GT(stats().stale_ppm(), 0);
-
-  ASSERT_EQ(server.command({"DEL", "test:races:n:k"}), "1");
-  EXPECT_TRUE(eventually([&] {
-    b.get("k");
-    return stats().orphaned > 0;
-  }));
+  EXPECT_TRUE(found({"DEL", "test:races:n:k"}, &ShadowStats::orphaned));
 }
 
 }  // namespace

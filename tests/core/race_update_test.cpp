@@ -136,8 +136,11 @@ TEST(Update, KilledBeforeItsDatabaseWriteLeavesAGateThatLapses) {
 
 TEST(Update, WhatIsLoadedUnderTheGateIsKeptByNoCache) {
   RedisServer server;
-  Instance a(instance_config(server.url()));
-  Instance b(instance_config(server.url()));
+  Config config = instance_config(server.url());
+  config.bus.staleness_budget = 30s;  // L1 is valid throughout
+  config.bus.heartbeat = 100ms;
+  Instance a(config);
+  Instance b(config);
   a.wait_coherent();
   b.wait_coherent();
   std::atomic<int> database{1};

@@ -50,7 +50,7 @@ TEST(Superseded, TheWriterReadsTheNewerVersionThoughItsInstanceHasNotHeardOfIt) 
   RedisServer server;
   Config config = instance_config(server.url());
   config.bus.staleness_budget = 30s;  // valid throughout
-  config.bus.heartbeat = 20ms;
+  config.bus.heartbeat = 100ms;
   Instance a(config);
   Instance b(config);
   ASSERT_TRUE(a.view.put("k", 1, {.version = 1}).ok());

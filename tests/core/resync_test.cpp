@@ -136,8 +136,11 @@ TEST(Resync, AfterASecondInWhichThousandsWereErasedAtOnceTheOthersAreKept) {
 // A clear that was missed voids its view and no other.
 TEST(Resync, AMissedClearIsReplayed) {
   RedisServer server;
-  Instance a(instance_config(server.url()));
-  Instance b(instance_config(server.url()));
+  Config config = instance_config(server.url());
+  config.bus.staleness_budget = 30s;  // L1 is valid throughout
+  config.bus.heartbeat = 100ms;
+  Instance a(config);
+  Instance b(config);
   auto others = b.store().cache<int>("other", {.ttl = 60s});
   ASSERT_TRUE(a.view.put("k", 1).ok());
   ASSERT_TRUE(others.put("k", 5).ok());

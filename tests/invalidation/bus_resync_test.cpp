@@ -207,6 +207,7 @@ TEST_F(BusResync, ADataPathThatIsAwayLongerThanTheLinkVoidsNothing) {
   InstanceOptions options = logging();
   options.bus_url = redis_.url();
   options.url = redis_.url_at(proxy.port());
+  options.budget = milliseconds(20'000);  // no heartbeat comes meanwhile: silence is not what ends this link
   Instance a(redis_, options);
   ASSERT_TRUE(a.started());
   proxy.accept(TcpProxy::Accept::refuse);
@@ -239,7 +240,9 @@ TEST_F(BusResync, LinksThatBreakUnderWritesMissNothingAndVoidNothing) {
   for (int i = 0; i < 10; ++i) {
     const std::uint64_t connects = a.stats().connects;
     redis_.command({"CLIENT", "KILL", "TYPE", "pubsub"});
-    EXPECT_TRUE(eventually([&] { return a.stats().connects > connects && a.stats().resyncs_replayed > 0; }));
+    EXPECT_TRUE(eventually([&] {  // in this order: subscribed on the new link, which the next round is to break
+      return a.stats().connects > connects && a.stats().subscribed && a.stats().resyncs_replayed > 0;
+    }));
   }
   stop = true;
   writes.join();

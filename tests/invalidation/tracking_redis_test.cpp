@@ -110,7 +110,9 @@ TEST_P(TrackingRedis, ThousandsOfKeysInOneTurnAreAllHeard) {
   Instance a(redis_, o);
   ASSERT_TRUE(a.started());
   ASSERT_EQ(redis_.command({"EVAL", many, "0", "20000", "k"}), "1");
-  ASSERT_TRUE(eventually([&] { return a.stats().tracking_keys >= 20'000; }));
+  ASSERT_TRUE(eventually([&] {  // a key is counted before it is told
+    return a.stats().tracking_keys >= 20'000 && a.sink().lines("invalidate").size() >= 20'000;
+  }));
   const auto lines = a.sink().lines("invalidate");
   EXPECT_EQ(std::set<std::string>(lines.begin(), lines.end()).size(), 20'000U);
   EXPECT_THAT(a.sink().lines("gap"), ElementsAre("gap 0 subscribed"));
@@ -210,6 +212,7 @@ TEST_P(TrackingRedis, ALinkOverWhichTrackingFallsSilentIsGivenUpAndMadeAnew) {
   TcpProxy proxy(redis_.port());
   proxy.set(TcpProxy::to_client, hold.fault());
   InstanceOptions o = options();
+  o.budget = milliseconds(1000);
   o.bus_url = redis_.url_at(proxy.port());
   Instance a(redis_, o);
   ASSERT_TRUE(a.started()) << a.sink().text();
@@ -231,6 +234,7 @@ TEST_P(TrackingRedis, ARedirectThatTellsOfAnotherPrefixIsNeverBelieved) {
   TcpProxy proxy(redis_.port());
   proxy.set(TcpProxy::to_server, mistaken_request("PREFIX\r\n$10\r\ndev:users:", "PREFIX\r\n$10\r\ndev:usurs:"));
   InstanceOptions o = options();
+  o.budget = milliseconds(1000);  // a link is given up after half of it
   o.bus_url = redis_.url_at(proxy.port());
   Instance a(redis_, o);
   a.start();

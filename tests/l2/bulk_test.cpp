@@ -320,7 +320,9 @@ TEST(Wait, AWriteIsOkOnlyWhenEnoughReplicasHaveIt) {
   }));
   ASSERT_TRUE(eventually([&] { return !c.put("1", "w").error; }));
   EXPECT_NE(replica.command({"GET", key("1")}).find("w"), std::string::npos);
-  EXPECT_FALSE(c.erase({"1"}).error);
+  options.wait_timeout = 10s;
+  Client patient(options);
+  EXPECT_FALSE(patient.erase({"1"}).error);
 
   replica.pause();
   const Stopwatch watch;
