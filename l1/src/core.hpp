@@ -270,13 +270,13 @@ struct Core {
     Counters counters;
     std::atomic<std::uint64_t> retired{0};        // handles, linked: unlinked since the last batch, or found pinned
     std::atomic<std::uint64_t> retired_large{0};  // the same of those outside the arena, whose memory may vanish
-    // Of an own lane: what waits for a barrier later than `seal`, and what lies ready, in the arena.
+    // Of an own lane: what was sealed and waits for a scan, and what lies ready, in the arena.
     std::atomic<std::uint64_t> sealed{0}, ready{0};
     std::atomic<std::uint64_t> cursor{0};  // in the arena
     // The owner's alone.
     std::int32_t owed = 0;  // so many more were retired than freed
     std::uint32_t pinned_count = 0;
-    std::uint64_t seal = 0;
+    detail::Seal seal;
     const Entry* pinned[pinned_max] = {};  // retired entries with hazards at the last scan, in order
 
     /// All that is unlinked and not freed.
@@ -297,6 +297,7 @@ inline void Op::retire(std::uint64_t address) const noexcept {
 inline Op::~Op() {
   detail::clear(hazards_[0]);
   detail::clear(hazards_[1]);
+  detail::pass();
   core_.settle(lane_);
 }
 

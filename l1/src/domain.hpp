@@ -10,10 +10,23 @@ namespace tiercache::l1::detail {
 [[nodiscard]] OverflowRecord* overflow_acquire() noexcept;
 void overflow_release(OverflowRecord& record) noexcept;
 
-/// The process's heavy barriers: see BarrierShare. run_barrier() is false when the barrier could not be run.
-[[nodiscard]] std::uint64_t barrier_ticket() noexcept;
-[[nodiscard]] bool barrier_passed(std::uint64_t ticket) noexcept;
+/// What was unlinked before, told by the process's heavy barriers (BarrierShare) and by its threads (Passing).
+struct Seal {
+  std::uint64_t barriers = 0;  // begun so far
+  std::uint64_t number = 0;
+};
+[[nodiscard]] Seal seal() noexcept;
+/// Whether a scan for what was sealed needs no barrier more: one was run since, or all threads have come by. O(threads) at most.
+[[nodiscard]] bool served(const Seal& seal) noexcept;
+/// False when the barrier could not be run.
 [[nodiscard]] bool run_barrier() noexcept;
+
+extern std::atomic<std::uint64_t> seals;
+/// The calling thread comes by, if it has a record.
+inline void pass() noexcept {
+  if (Record* record = tls_record) [[likely]]
+    Passing<StdSync>::pass(seals, record->passed);
+}
 
 /// All hazards of the process at once, without allocating. A barrier passes between the unlinking of what is asked for and
 /// collect().

@@ -32,6 +32,7 @@ Record records[max_threads];
 thread_local constinit Record* tls_record = nullptr;
 thread_local constinit Record* tls_quick_record = nullptr;
 std::atomic<std::uint64_t> retired_copies{0};
+alignas(64) std::atomic<std::uint64_t> seals{0};
 
 namespace {
 
@@ -52,6 +53,7 @@ struct Domain {
   static std::atomic<std::uint32_t>& records_seen() noexcept { return detail::records_seen; }
   static std::atomic<std::uint8_t>& ownership(std::uint32_t id) noexcept { return detail::ownership[id]; }
   static const auto& hazards(std::uint32_t id) noexcept { return records[id].hazards; }
+  static const std::atomic<std::uint64_t>& passed(std::uint32_t id) noexcept { return records[id].passed; }
   static std::atomic<OverflowRecord*>& overflow_list() noexcept { return detail::overflow_list; }
   static std::atomic<std::uint64_t>& retired_copies() noexcept { return detail::retired_copies; }
   static OverflowRecord* make_overflow() noexcept {
@@ -91,6 +93,7 @@ Record* attach() noexcept {
         record.give_back_all(((std::uint64_t{1} << pin_hazards) - 1) << (op_hazards + visit_hazards));
       }
       Hazards::announce(Domain{}, id);
+      Passing<StdSync>::enter();
       guard.armed = true;  // constructs it, so that it is destroyed when the thread ends
       tls_record = &record;
       if (StdSync::quick()) tls_quick_record = &record;
@@ -100,11 +103,17 @@ Record* attach() noexcept {
   return nullptr;
 }
 
-OverflowRecord* overflow_acquire() noexcept { return Hazards::overflow_acquire(Domain{}); }
+OverflowRecord* overflow_acquire() noexcept {
+  OverflowRecord* record = Hazards::overflow_acquire(Domain{});
+  Passing<StdSync>::enter();
+  return record;
+}
 void overflow_release(OverflowRecord& record) noexcept { Hazards::overflow_release(record); }
 
-std::uint64_t barrier_ticket() noexcept { return Barriers::ticket(barriers_begun); }
-bool barrier_passed(std::uint64_t ticket) noexcept { return Barriers::passed(ticket, barriers_ended); }
+Seal seal() noexcept { return {Barriers::ticket(barriers_begun), Passing<StdSync>::seal(seals)}; }
+bool served(const Seal& seal) noexcept {
+  return Barriers::passed(seal.barriers, barriers_ended) || Passing<StdSync>::all_passed(Domain{}, seal.number);
+}
 bool run_barrier() noexcept { return Barriers::run(barriers_begun, barriers_ended); }
 
 bool HazardScan::collect() noexcept {

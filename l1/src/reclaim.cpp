@@ -153,17 +153,17 @@ void Core::settle_now(Lane lane) noexcept {
   // What is retired now counts as looked at, also what is pinned: pinned entries must not make every call scan.
   budget.looked_at(lane.index);
   const std::uint64_t sealed = Ready::take(part.sealed);
-  const std::uint64_t seal = part.seal;
+  const detail::Seal seal = part.seal;
   const std::uint64_t retired = Retired::take(part.retired);
   const std::uint64_t large = Retired::take(part.retired_large);
-  // The new batch waits for a barrier, perhaps another thread's. The one sealed before has waited for as long as a batch takes:
-  // if none passed since, this thread runs one. Outside the arena one entry may be a batch: those wait for nobody.
-  part.seal = detail::barrier_ticket();
+  // The new batch waits until all threads have come by, or for a barrier, perhaps another thread's. The one sealed before has
+  // waited for as long as a batch takes: if neither has been, this thread runs one. Outside the arena one entry may be a batch:
+  // those wait for nobody.
+  part.seal = detail::seal();
   Ready::put(part.sealed, retired);
   if (sealed == 0 && large == 0) return;
-  const bool passed = large == 0 && detail::barrier_passed(seal);
   detail::HazardScan hazards;
-  const bool scanned = (passed || detail::run_barrier()) && hazards.collect();
+  const bool scanned = ((large == 0 && detail::served(seal)) || detail::run_barrier()) && hazards.collect();
   // Of what is held those that can lie in this batch: live entries, which most hazards are on, cannot.
   const auto retired_here = [this](const Entry* entry) noexcept { return arena.contains(entry) && marked_retired(entry); };
   if (scanned && hazards.copy(part.pinned, pinned_max, part.pinned_count, retired_here)) {

@@ -283,6 +283,45 @@ TEST(BarrierShare, ServesThoseWhoAskedBeforeItBegan) {
   EXPECT_TRUE(Share::passed(during, ended));
 }
 
+/// Two records, and one of borrowed hazards.
+struct PassingDomain {
+  struct Borrowed {
+    std::atomic<bool> owned{false};
+    Borrowed* next = nullptr;
+  };
+  std::atomic<std::uint32_t> seen{2};
+  std::atomic<std::uint8_t> owned[2]{record_owned, record_owned};
+  std::atomic<std::uint64_t> came_by[2]{0, 0};
+  Borrowed borrowed;
+  std::atomic<Borrowed*> list{&borrowed};
+
+  std::atomic<std::uint32_t>& records_seen() { return seen; }
+  std::atomic<std::uint8_t>& ownership(std::uint32_t id) { return owned[id]; }
+  std::atomic<std::uint64_t>& passed(std::uint32_t id) { return came_by[id]; }
+  std::atomic<Borrowed*>& overflow_list() { return list; }
+};
+
+TEST(Passing, WaitsForAllWhoAreInside) {
+  using Pass = Passing<StdSync>;
+  Pass::Count seals{0};
+  PassingDomain domain;
+  for (auto& own : domain.came_by) Pass::pass(seals, own);
+  const std::uint64_t seal = Pass::seal(seals);
+  EXPECT_FALSE(Pass::all_passed(domain, seal)) << "all came by before it";
+  Pass::pass(seals, domain.came_by[0]);
+  EXPECT_FALSE(Pass::all_passed(domain, seal));
+  const std::uint64_t later = Pass::seal(seals);
+  Pass::pass(seals, domain.came_by[1]);
+  EXPECT_TRUE(Pass::all_passed(domain, seal));
+  EXPECT_FALSE(Pass::all_passed(domain, later));
+  for (const auto state : {record_unused, record_pins_left}) {
+    domain.owned[0] = state;
+    EXPECT_TRUE(Pass::all_passed(domain, later)) << "nobody has that record";
+  }
+  domain.borrowed.owned = true;
+  EXPECT_FALSE(Pass::all_passed(domain, later)) << "who borrows does not come by";
+}
+
 TEST(BarrierShare, OneThatEndsLateTakesNothingBack) {
   using Share = BarrierShare<ScriptedBarrier>;
   Share::Count begun{0}, ended{0};

@@ -10,7 +10,9 @@
 #include <array>
 #include <atomic>
 #include <fstream>
+#include <functional>
 #include <thread>
+#include <utility>
 
 namespace tiercache::l1::test {
 namespace {
@@ -280,23 +282,78 @@ TEST(Drain, EndsWhileAnotherRemoves) {
   EXPECT_VALID(*t.table);
 }
 
+/// A thread inside the tables that does what it is told, and nothing else.
+class Other {
+ public:
+  Other() {
+    (*this)([] { static_cast<void>(thread_index()); });
+  }
+  ~Other() {
+    tasks_ = end;
+    thread_.join();
+  }
+  Other(const Other&) = delete;
+  Other& operator=(const Other&) = delete;
+  void operator()(std::function<void()> task) {
+    task_ = std::move(task);
+    ++tasks_;
+    while (done_ != tasks_) std::this_thread::yield();
+  }
+
+ private:
+  static constexpr unsigned end = ~0U;
+  std::function<void()> task_;
+  std::atomic<unsigned> tasks_{0}, done_{0};
+  std::thread thread_{[this] {
+    for (unsigned tasks = 0; tasks != end; tasks = tasks_) {
+      if (tasks == done_) {
+        std::this_thread::yield();
+        continue;
+      }
+      task_();
+      done_ = tasks;
+    }
+  }};
+};
+
+/// Some batches come and go. The barriers that were run meanwhile.
+std::uint64_t barriers_of(
+    Typed<std::uint64_t>& t, unsigned entries, const std::function<void()>& between = [] {}) {
+  const std::uint64_t begun = detail::seal().barriers;
+  for (unsigned n = 0; n < entries; ++n) {
+    EXPECT_EQ(t.put("k", n), PutStatus::stored);
+    EXPECT_TRUE(t.erase("k"));
+    between();
+  }
+  return detail::seal().barriers - begun;
+}
+
 TEST(Reclaim, ABatchIsFreedWithTheBarrierOfAnother) {
   Typed<std::uint64_t> t(small_options(8 << 20));
-  constexpr unsigned entries = 4000;  // some batches
-  const auto remove = [&t](const auto& between) {
-    const std::uint64_t begun = detail::barrier_ticket();
-    for (unsigned n = 0; n < entries; ++n) {
-      EXPECT_EQ(t.put("k", n), PutStatus::stored);
-      EXPECT_TRUE(t.erase("k"));
-      between();
-    }
-    return detail::barrier_ticket() - begun;
-  };
-  const std::uint64_t alone = remove([] {});
+  constexpr unsigned entries = 4000;
+  const Other idle;
+  const std::uint64_t alone = barriers_of(t, entries);
   EXPECT_GE(alone, 2U);
   EXPECT_LE(alone, entries / 100);
-  EXPECT_EQ(remove([] { EXPECT_TRUE(detail::run_barrier()); }), entries) << "the table ran some of its own";
+  EXPECT_EQ(barriers_of(t, entries, [] { EXPECT_TRUE(detail::run_barrier()); }), entries) << "the table ran some of its own";
   EXPECT_LE(t.table->stats().retired_bytes, (8U << 20) / 100) << "more than three batches wait";
+  EXPECT_VALID(*t.table);
+}
+
+TEST(Reclaim, ABatchIsFreedWithoutABarrierOnceAllThreadsHaveComeBy) {
+  Typed<std::uint64_t> t(small_options(8 << 20));
+  constexpr unsigned entries = 4000;
+  EXPECT_EQ(barriers_of(t, entries), 0U) << "there is no other thread";
+  EXPECT_LE(t.table->stats().retired_bytes, (8U << 20) / 100) << "more than three batches wait";
+  {
+    Other other;
+    EXPECT_GE(barriers_of(t, entries), 2U) << "the other one never came by";
+    EXPECT_EQ(barriers_of(t, entries, [&] { other([&t] { EXPECT_TRUE(t.put("other", 1) == PutStatus::stored); }); }), 0U);
+    EXPECT_EQ(barriers_of(t, entries, [&] { other([&t] { EXPECT_FALSE(t.find("absent")); }); }), 0U) << "a miss does it";
+    EXPECT_GE(barriers_of(t, entries, [&] { other([&t] { EXPECT_TRUE(t.find("other")); }); }), 2U)
+        << "a hit takes no time for it";
+  }
+  EXPECT_EQ(barriers_of(t, entries), 0U) << "it has ended";
   EXPECT_VALID(*t.table);
 }
 

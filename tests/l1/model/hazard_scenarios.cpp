@@ -73,6 +73,95 @@ struct BarrierOfAnother : Scenario {
   }
 };
 
+/// The entry is freed without any barrier, once the readers have come by.
+struct FreedAsAllPass : Scenario {
+  void before() override { static_cast<void>(world.store(0, 1, 1)); }
+  void thread(unsigned id) override {
+    if (id == 1) {
+      static_cast<void>(world.erase(1, 1));
+      static_cast<void>(world.reclaim_passed(1));
+      return;
+    }
+    for (int n = 0; n < 2; ++n) {
+      static_cast<void>(world.read(id, 1));
+      world.pass(id);
+    }
+    static_cast<void>(world.read(id, 1));
+  }
+};
+
+/// The same, while threads get a record, one after another: the sealing one need not wait for whoever comes later.
+struct EnteredAfterTheSeal : Scenario {
+  void before() override {
+    world.abandon_records();
+    expect(Hazards::claim(world.ownership(1), false), "a record cannot be claimed");
+    Hazards::announce(world, 1);
+    static_cast<void>(world.store(1, 1, 1));
+  }
+  void thread(unsigned id) override {
+    if (id == 1) {
+      static_cast<void>(world.erase(1, 1));
+      static_cast<void>(world.reclaim_passed(1));
+      return;
+    }
+    if (!Hazards::claim(world.ownership(0), false)) return;
+    Hazards::announce(world, 0);
+    Passages::enter();
+    static_cast<void>(world.read(0, 1));
+    world.pass(0);
+    static_cast<void>(world.read(0, 1));
+    Hazards::hand_over(world, 0);
+  }
+};
+
+/// The same, while threads borrow hazards.
+struct BorrowedAfterTheSeal : Scenario {
+  void before() override {
+    world.abandon_records();
+    world.ownership(1).set(record_owned);
+    world.records_seen().set(2);
+    static_cast<void>(world.store(1, 1, 1));
+  }
+  void thread(unsigned id) override {
+    if (id == 1) {
+      static_cast<void>(world.erase(1, 1));
+      static_cast<void>(world.reclaim_passed(1));
+      return;
+    }
+    Overflow* borrowed = Hazards::overflow_acquire(world);
+    Passages::enter();
+    Hazards::Slot& hazard = borrowed->hazards[0];
+    if (const auto match = world.locate(1, hazard); match.entry != nullptr) static_cast<void>(World::value(*match.entry, 1));
+    Hazards::clear(hazard);
+    Hazards::overflow_release(*borrowed);
+  }
+};
+
+/// A pin on an entry that is retired meanwhile is copied, as in PinCopied, while its thread comes by.
+struct PinCopiedInPassing : Scenario {
+  void before() override {
+    world.records_seen().set(2);
+    static_cast<void>(world.store(0, 1, 1));
+  }
+  void thread(unsigned id) override {
+    if (id == 1) {
+      static_cast<void>(world.erase(1, 1));
+      static_cast<void>(world.reclaim_passed(1));
+      return;
+    }
+    const Entry* entry = world.find(0, 1, 1);
+    if (entry == nullptr) return;
+    Record& record = world.records[0];
+    for (unsigned from = 1; from < 4; ++from) {
+      Hazards::copy(record.pin((from + 1) % 2), entry, entry->flags, flag_retired, world.retired_copies());
+      Hazards::clear(record.pin(from % 2));
+      world.pass(0);
+    }
+    static_cast<void>(World::value(*entry, 1));
+    Hazards::clear(record.pin(0));
+  }
+};
+
 /// A reader goes from one entry to another with the same hazard, while the first is freed.
 struct HazardUsedAgain : Scenario {
   void before() override {
@@ -332,6 +421,10 @@ std::vector<ScenarioInfo> hazard_scenarios() {
       {"replaced, freed and used again", 3, make<ReplaceAndReclaim>},
       {"unlinked by one, freed by another", 3, make<ReclaimedByAnother>},
       {"freed with another's barrier", 3, make<BarrierOfAnother>},
+      {"freed as all come by", 3, make<FreedAsAllPass>},
+      {"freed while others enter", 3, make<EnteredAfterTheSeal>},
+      {"freed while others borrow", 3, make<BorrowedAfterTheSeal>},
+      {"a pin copied in passing", 2, make<PinCopiedInPassing>},
       {"a hazard used again", 2, make<HazardUsedAgain>},
       {"a pin released by another thread", 3, make<PinReleasedElsewhere>},
       {"a pin copied to and fro", 2, make<PinCopied>},

@@ -91,6 +91,7 @@ std::vector<Left> steps_left_out() {
       {"a conditional store looks at the key before, not in, the install", &Ablation::careless_test},
       {"a refused fill leaves the install it meets pending", &Ablation::leave_pending},
       {"an eviction counts in the fence", &Ablation::evict_bump},
+      {"what was sealed is freed before all threads have come by", &Ablation::impatient},
   };
 }
 

@@ -28,7 +28,7 @@ struct Result {
 
 /// Each round gives every scenario more runs: most mutants die within a thousand, and none should wait for another scenario's
 /// end.
-Result hunt(const std::vector<ScenarioInfo>& scenarios, unsigned concerned, unsigned long long most) {
+Result hunt(const std::vector<ScenarioInfo>& scenarios, std::uint64_t concerned, unsigned long long most) {
   Result result;
   for (unsigned long long runs = runs_first; runs <= most; runs *= 3) {
     for (unsigned i = 0; i < scenarios.size(); ++i) {
@@ -73,7 +73,7 @@ int mutation_test(const char* only) {
       return 1;
     }
   }
-  unsigned all = 0;
+  std::uint64_t all = 0;
   int mutants = 0;
   int failures = 0;
   std::map<std::string, bool> excuses_used;

@@ -43,7 +43,7 @@ Site& Sites::at(const char* function, int line, Operation operation, Order order
   for (int i = 0; i < count_; ++i) {
     Site& site = sites_[i];
     if (site.line == line && site.operation == operation && site.order == order && same_function(site.function, function)) {
-      site.scenarios |= 1U << scenario;
+      site.scenarios |= std::uint64_t{1} << scenario;
       return site;
     }
   }
@@ -53,7 +53,7 @@ Site& Sites::at(const char* function, int line, Operation operation, Order order
   site.line = line;
   site.operation = operation;
   site.order = order;
-  site.scenarios = 1U << scenario;
+  site.scenarios = std::uint64_t{1} << scenario;
   return site;
 }
 

@@ -52,7 +52,7 @@ struct Site {
   int line = 0;
   Operation operation{};
   Order order{};
-  unsigned scenarios = 0;  ///< a bit for each scenario that came by
+  std::uint64_t scenarios = 0;  ///< a bit for each scenario that came by
   Change change = Change::none;
   Order changed{};
 };

@@ -15,6 +15,7 @@ World::World() {
     record.descriptor.word.set(0);
     record.descriptor.slot.set(0);
     record.remote_freed.set(0);
+    record.passed.set(0);
     record.free_pins.set(((std::uint64_t{1} << pin_hazards) - 1) << op_hazards);
   }
   retired.set(nullptr);
@@ -25,6 +26,7 @@ World::World() {
   retired_copies_.set(0);
   barriers_begun_.set(0);
   barriers_ended_.set(0);
+  seals_.set(0);
   overflow_list_.set(nullptr);
 }
 
@@ -104,6 +106,20 @@ bool World::reclaim_sealed() {
   const std::uint64_t seal = Barriers::ticket(barriers_begun_);
   bool passed = false;
   for (int n = 0; n < 4 && !passed; ++n) passed = Barriers::passed(seal, barriers_ended_);
+  return free_if(passed, list);
+}
+
+bool World::reclaim_passed(unsigned id) {
+  Entry* list = Stack::take(retired);
+  if (list == nullptr) return false;
+  const std::uint64_t seal = Passages::seal(seals_);
+  pass(id);
+  bool passed = false;
+  for (int n = 0; n < 4 && !passed; ++n) passed = Passages::all_passed(*this, seal) || ablation.impatient;
+  return free_if(passed, list);
+}
+
+bool World::free_if(bool passed, Entry* list) {
   if (passed) {
     free_unheld(list);
   } else {

@@ -61,6 +61,7 @@ using Stack = RetiredStack<RelacySync, Entry*>;
 using Ready = ReadyStack<RelacySync, Entry*>;
 using Bits = BitmapWord<RelacySync>;
 using Barriers = BarrierShare<RelacySync>;
+using Passages = Passing<RelacySync>;
 
 inline constexpr unsigned op_hazards = 2;
 inline constexpr unsigned pin_hazards = 2;
@@ -70,6 +71,7 @@ struct Record {
   Hazards::Slot hazards[op_hazards + pin_hazards];
   BasicDescriptor<RelacySync> descriptor;
   Atomic<std::uint64_t> remote_freed;
+  Atomic<std::uint64_t> passed;
   Plain<std::uint64_t> free_pins;
 
   [[nodiscard]] Hazards::Slot& pin(unsigned i) { return hazards[op_hazards + i]; }
@@ -101,6 +103,7 @@ struct Ablation {
   bool careless_test = false;  ///< a conditional store looks at the key once, and then installs whatever it holds by then
   bool leave_pending = false;  ///< a refused fill does not finish the install that it meets
   bool evict_bump = false;     ///< an eviction counts in the fence
+  bool impatient = false;      ///< what was sealed is freed before all threads have come by
 };
 inline Ablation ablation;
 
@@ -132,6 +135,7 @@ class World {
   Atomic<std::uint32_t>& records_seen() { return records_seen_; }
   Atomic<std::uint8_t>& ownership(std::uint32_t id) { return ownership_[id]; }
   auto& hazards(std::uint32_t id) { return records[id].hazards; }
+  Atomic<std::uint64_t>& passed(std::uint32_t id) { return records[id].passed; }
   Atomic<Overflow*>& overflow_list() { return overflow_list_; }
   Atomic<std::uint64_t>& retired_copies() { return retired_copies_; }
   Overflow* make_overflow();
@@ -174,6 +178,10 @@ class World {
   void retire(Entry& entry);
   /// reclaim(), with the barrier of whoever runs one meanwhile. False: nobody did; what is retired stays so.
   bool reclaim_sealed();
+  /// The same without any barrier: once all threads have come by. `id`: the thread's own record.
+  bool reclaim_passed(unsigned id);
+  /// The thread comes by, as production does at the end of each store and erase, and at a miss.
+  void pass(unsigned id) { Passages::pass(seals_, records[id].passed); }
   void run_barrier() { static_cast<void>(Barriers::run(barriers_begun_, barriers_ended_)); }
   /// One thread's: what is retired becomes ready, as a scan that found no hazards would have it.
   void make_ready();
@@ -188,6 +196,7 @@ class World {
 
  private:
   void push_retired(Entry& entry);
+  bool free_if(bool passed, Entry* list);
   void free_unheld(Entry* list);
   bool unlink(Hazards::Slot* hazards, int key);
   /// Counts, whatever happens; for steps left out.
@@ -203,6 +212,7 @@ class World {
   Atomic<Overflow*> overflow_list_;
   Barriers::Count barriers_begun_;
   Barriers::Count barriers_ended_;
+  Passages::Count seals_;
   Overflow overflows_[2];
   unsigned overflows_made_ = 0;
 };

@@ -19,13 +19,15 @@ enum Ownership : std::uint8_t { record_unused, record_owned, record_pins_left };
 ///   ownership(id)       atomic<uint8_t>&
 ///   hazards(id)         a range of Slot
 ///   overflow_list()     atomic<Overflow*>&; Overflow has hazards[], atomic<bool> owned and Overflow* next
+///   passed(id)          atomic<uint64_t>&: see Passing
 ///   retired_copies()    atomic<uint64_t>&
 ///   make_overflow()     a new Overflow, owned already; null: none now
 ///   wait_for_overflow() before it is asked again
 ///
 /// The asymmetric fence makes it work: a reader publishes (41), runs the light barrier, and looks again at where it found the
-/// entry (14); who frees unlinks, runs the heavy barrier, or waits for another's (BarrierShare), and scans (12). Whichever
-/// barrier comes first in their one order, either the reader sees the entry unlinked, or the scan sees the hazard.
+/// entry (14); who frees unlinks, runs the heavy barrier, or waits for another's (BarrierShare) or for all threads to come by
+/// (Passing), and scans (12). Whichever barrier comes first in their one order, either the reader sees the entry unlinked, or the
+/// scan sees the hazard.
 template <class Sync, class Entry>
 struct HazardKernel {
   using Slot = typename Sync::template atomic<const Entry*>;
@@ -276,6 +278,45 @@ struct BarrierShare {
     std::uint64_t latest = ended.load(Sync::relaxed);
     // (49) release: a barrier reaches the threads one after another, and is over for all of them when it is for this one.
     while (latest < own && !ended.compare_exchange_weak(latest, own, Sync::release, Sync::relaxed)) {
+    }
+    return true;
+  }
+};
+
+/// Nor is a barrier needed once every thread inside has come by here since the unlinking: with what it published before, the scan
+/// sees it, and what it looks at later it finds unlinked. Threads that store or miss come by as they go; for one that only hits,
+/// or is stopped, a barrier has to be run.
+template <class Sync>
+struct Passing {
+  using Count = typename Sync::template atomic<std::uint64_t>;
+
+  /// Numbers what was unlinked before.
+  [[nodiscard]] static std::uint64_t seal(Count& seals) noexcept {
+    // (50) A release for (51). And of a thread that enters meanwhile: either all_passed() sees its record, or that thread's fence
+    // (53) comes after this one, and it finds unlinked what is.
+    Sync::full_fence();
+    return seals.fetch_add(1, Sync::relaxed) + 1;
+  }
+  /// The calling thread, which has a record, comes by: anywhere in its text but between a light barrier's two sides. Wait-free.
+  static void pass(const Count& seals, Count& passed) noexcept {
+    const std::uint64_t seen = seals.load(Sync::acquire);  // (51) what was unlinked before those seals; pairs with (50)
+    // (52) release: the hazards of before; pairs with (54). Those since the same number was told find unlinked what that seals.
+    if (passed.load(Sync::relaxed) != seen) passed.store(seen, Sync::release);
+  }
+  /// (53) By a thread that has got a record, or borrowed hazards, before it uses them.
+  static void enter() noexcept { Sync::full_fence(); }
+
+  /// Whether all threads inside have come by since the seal.
+  template <class Domain>
+  [[nodiscard]] static bool all_passed(Domain&& domain, std::uint64_t seal) noexcept {
+    const std::uint32_t seen = domain.records_seen().load(Sync::relaxed);
+    for (std::uint32_t id = 0; id < seen; ++id) {
+      // Relaxed: of a record without an owner the scan acquires what the last one did, with (16).
+      if (domain.ownership(id).load(Sync::relaxed) != record_owned) continue;
+      if (domain.passed(id).load(Sync::acquire) < seal) return false;  // (54) pairs with (52)
+    }
+    for (const auto* o = domain.overflow_list().load(Sync::acquire); o != nullptr; o = o->next) {  // pairs with (44)
+      if (o->owned.load(Sync::acquire)) return false;                                              // pairs with (42)
     }
     return true;
   }
