@@ -78,9 +78,7 @@ void* Arena::allocate(unsigned granules, std::atomic<std::uint64_t>& cursor) noe
         char* memory = base_ + block * block_bytes + static_cast<std::size_t>(at) * granule_bytes;
         ASAN_UNPOISON_MEMORY_REGION(memory, granules * granule_bytes);
         // Where the next one will most likely lie.
-        __builtin_prefetch(memory + granules * granule_bytes, 1);
-        __builtin_prefetch(memory + granules * granule_bytes + 64, 1);
-        __builtin_prefetch(memory + granules * granule_bytes + 128, 1);
+        for (unsigned line = 0; line < 3; ++line) prefetch_to_write(memory + granules * granule_bytes + line * 64);
         return memory;
       }
     }

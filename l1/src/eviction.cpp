@@ -426,15 +426,15 @@ void Eviction::look_ahead(const Core& core, Lane lane) const noexcept {
   const std::atomic<std::uint64_t>& own = turn(lane).pop;
   const auto in_table = [&](std::uint32_t position) noexcept { return position / words_per_bucket < core.bucket_count; };
   if (const std::uint32_t later = small_queue_.peek(2, own); in_table(later)) {
-    __builtin_prefetch(&core.buckets[later / words_per_bucket].words[later % words_per_bucket]);
-    __builtin_prefetch(stamps_ + later);
+    prefetch_to_write(&core.buckets[later / words_per_bucket].slot(later % words_per_bucket));
+    prefetch_to_write(stamps_ + later);
   }
   if (const std::uint32_t next = small_queue_.peek(1, own); in_table(next)) {
     const std::uint64_t word =
         core.buckets[next / words_per_bucket].words[next % words_per_bucket].load(std::memory_order_relaxed);
     if (!slot::taken(word)) return;
-    __builtin_prefetch(Access::at(slot::address(word)));
-    __builtin_prefetch(Access::at(slot::address(word) + entry_ahead));
+    prefetch_to_write(Access::at(slot::address(word)));
+    prefetch_to_write(Access::at(slot::address(word) + entry_ahead));
     const std::uint32_t identity = Core::identity(next / words_per_bucket, slot::tag(word));
     sketch_.prefetch(identity);
     ghost_.prefetch(identity);

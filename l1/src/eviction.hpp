@@ -87,7 +87,7 @@ class Eviction {
   /// Around the unlinking of what lies there: before, so that the stamp is not taken off a later entry; and when it failed.
   void leaving(std::uint64_t bucket, unsigned slot) noexcept { stamp_at(bucket, slot).store(absent, std::memory_order_relaxed); }
   /// Has the line under way that a store to that place writes.
-  void prefetch(std::uint64_t bucket, unsigned home) const noexcept { __builtin_prefetch(&stamp_at(bucket, home), 1); }
+  void prefetch(std::uint64_t bucket, unsigned home) const noexcept { prefetch_to_write(&stamp_at(bucket, home)); }
   /// And those that the store of a new key reads.
   void prefetch_newcomer(std::uint32_t identity, Lane lane) const noexcept {
     if (policy_ == Policy::lru) return;

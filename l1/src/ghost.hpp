@@ -3,6 +3,8 @@
 
 #include "pages.hpp"
 
+#include <tiercache/l1/sync.hpp>
+
 #include <algorithm>
 #include <atomic>
 #include <bit>
@@ -31,7 +33,7 @@ class Ghost {
   }
   [[nodiscard]] std::uint64_t table_bytes() const noexcept { return buckets_ * ways * sizeof(std::uint32_t); }
 
-  void prefetch(std::uint32_t identity) const noexcept { __builtin_prefetch(at(identity).bucket); }
+  void prefetch(std::uint32_t identity) const noexcept { prefetch_to_write(at(identity).bucket); }
 
   /// The key that came at `stamp` left without a hit. `tick`: now.
   void record(std::uint32_t identity, std::uint32_t stamp, std::uint32_t tick) noexcept {

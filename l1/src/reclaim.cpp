@@ -19,6 +19,7 @@ using Retired = RetiredStack<StdSync, std::uint64_t>;
 using Ready = ReadyStack<StdSync, std::uint64_t>;
 using Abandoned = RetiredStack<StdSync, Core*>;
 
+constexpr unsigned reused_lines = 4;     // of memory that is used again, fetched ahead
 constexpr unsigned ready_at_a_time = 8;  // freed by an operation that has to
 
 void push_abandoned(Core* core) noexcept {
@@ -102,8 +103,9 @@ Entry* Core::pop_ready(Lane lane) noexcept {
     const std::uint64_t handle = Ready::pop(part.ready, next_of);
     if (handle == 0) return nullptr;
     if (const std::uint64_t next = part.ready.load(std::memory_order_relaxed); next != 0) {
-      __builtin_prefetch(&Access::link(next), 1);
-      __builtin_prefetch(Access::of_handle(next), 1);
+      const char* memory = reinterpret_cast<const char*>(Access::of_handle(next));
+      prefetch_to_write(&Access::link(next));
+      for (unsigned line = 0; line < reused_lines; ++line) prefetch_to_write(memory + line * 64);
     }
     Entry* const entry = Access::of_handle(handle);
     if (part.pinned_count == 0 || !std::binary_search(part.pinned, part.pinned + part.pinned_count, entry)) return entry;

@@ -3,6 +3,8 @@
 
 #include "pages.hpp"
 
+#include <tiercache/l1/sync.hpp>
+
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
@@ -34,7 +36,7 @@ class Sketch {
     return least;
   }
 
-  void prefetch(std::uint32_t identity) const noexcept { __builtin_prefetch(&line_of(mix(identity))); }
+  void prefetch(std::uint32_t identity) const noexcept { prefetch_to_write(&line_of(mix(identity))); }
 
   /// `additions`: the caller's count of them; threads that share one may lose some.
   void add(std::uint32_t identity, std::atomic<std::uint64_t>& additions) noexcept {

@@ -159,8 +159,8 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
   const Ticket* ticket = expectation.ticket;
   const Lane lane = this->lane();
   Bucket& bucket = buckets[bucket_index(hash)];
-  __builtin_prefetch(&bucket.slot(home(hash)), 1);
-  __builtin_prefetch(&bucket.control(), 1);
+  prefetch_to_write(&bucket.slot(home(hash)));
+  prefetch_to_write(&bucket.control());
   eviction.prefetch(bucket_index(hash), home(hash));
   if (ticket != nullptr) {
     // Relaxed: only spares the work. What counts is link()'s look at the fence.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <tiercache/l1/idle.hpp>
+#include <tiercache/l1/sync.hpp>
 
 #include <atomic>
 #include <cstddef>
@@ -221,7 +222,7 @@ struct EntryAccess {
     return reinterpret_cast<Entry::Cold*>(end - cold_bytes)->link;
   }
 
-  static void prefetch_cold(const Entry& entry) noexcept { __builtin_prefetch(&entry.cold(), 1); }
+  static void prefetch_cold(const Entry& entry) noexcept { prefetch_to_write(&entry.cold()); }
 
   // Construction and size, for the table's own source files.
   static constexpr std::size_t cold_bytes = sizeof(Entry::Cold);

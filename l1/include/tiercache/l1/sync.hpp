@@ -106,4 +106,15 @@ struct StdSync {
   inline static std::atomic<bool> asymmetric{false};
 };
 
+/// Has the line under way, for this processor alone: one that another wrote last would else come shared, and the write would have
+/// to ask again. For any address. Compilers turn __builtin_prefetch(p, 1) into a read's prefetch unless told of the processor;
+/// those of x86-64 that lack this instruction take it for none.
+inline void prefetch_to_write(const void* p) noexcept {
+#ifdef __x86_64__
+  asm("prefetchw %0" : : "m"(*static_cast<const char*>(p)));
+#else
+  __builtin_prefetch(p, 1);
+#endif
+}
+
 }  // namespace tiercache::l1
