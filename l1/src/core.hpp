@@ -80,6 +80,9 @@ struct Counters {
 struct Core {
   // A lane's share of what may be unlinked and not free yet: so much is retired, waits for a barrier, and lies ready.
   static constexpr std::uint64_t retired_part = 3;
+  // So many more may an own lane retire than it uses again before it frees some, and the reverse. A store over an old value that
+  // had to evict leaves room for one that then need not: freed at once, that one's memory would lie ready no more.
+  static constexpr std::int32_t owed_max = 8;
   static constexpr std::uint32_t pinned_max = 22;
   static constexpr std::uint64_t retired_shared_max = 256;  // a shared lane's batch is freed by one operation
 
@@ -177,9 +180,9 @@ struct Core {
   /// time. A batch costs one scan and at most one barrier, and is not gone through: it lies ready, and goes one by one.
   void settle(Lane lane) noexcept {
     Part& part = parts[lane.index];
-    if (!lane.own || part.owed > 0 || reclaim_due(lane)) [[unlikely]]
+    if (!lane.own || part.owed > owed_max || reclaim_due(lane)) [[unlikely]]
       settle_now(lane);
-    else part.owed = 0;
+    else part.owed = std::max(part.owed, -owed_max);
   }
   void settle_now(Lane lane) noexcept;
   /// Memory for an entry: of one that lies ready, whose lines this thread touched lately. In memory that nobody touched lately a
@@ -274,7 +277,7 @@ struct Core {
     std::atomic<std::uint64_t> sealed{0}, ready{0};
     std::atomic<std::uint64_t> cursor{0};  // in the arena
     // The owner's alone.
-    std::int32_t owed = 0;  // so many more were retired than freed
+    std::int32_t owed = 0;  // so many more were retired than used again or freed
     std::uint32_t pinned_count = 0;
     detail::Seal seal;
     const Entry* pinned[pinned_max] = {};  // retired entries with hazards at the last scan, in order

@@ -33,7 +33,7 @@ class Probation {
   void push(std::uint32_t position, std::atomic<std::uint64_t>& own, Lane lane) noexcept {
     std::uint64_t at = own.load(std::memory_order_relaxed);
     // The run is used up, or whoever pops has been there already.
-    if (at % run_ == 0 || head_.load(std::memory_order_relaxed) > at || !step(own, at, lane)) {
+    if (in_run(at) == 0 || head_.load(std::memory_order_relaxed) > at || !step(own, at, lane)) {
       at = tail_.fetch_add(run_, std::memory_order_relaxed);
       own.store(at + 1, std::memory_order_relaxed);
     }
@@ -43,7 +43,7 @@ class Probation {
   [[nodiscard]] bool pop(std::uint32_t& position, std::atomic<std::uint64_t>& own, Lane lane) noexcept {
     for (unsigned skipped = 0; skipped < skip_max; ++skipped) {
       std::uint64_t at = own.load(std::memory_order_relaxed);
-      if (at % run_ != 0) {
+      if (in_run(at) != 0) {
         if (!step(own, at, lane)) continue;
       } else {
         std::uint64_t head = head_.load(std::memory_order_relaxed);
@@ -67,7 +67,7 @@ class Probation {
   /// What pop() may give after so many others; ~0: nothing is known.
   [[nodiscard]] std::uint32_t peek(std::uint64_t ahead, const std::atomic<std::uint64_t>& own) const noexcept {
     const std::uint64_t at = own.load(std::memory_order_relaxed);
-    const std::uint64_t left = (run_ - at % run_) % run_;  // of the run
+    const std::uint64_t left = in_run(0 - at);  // of the run
     return cell(ahead < left ? at + ahead : head_.load(std::memory_order_relaxed) + ahead - left)
                .load(std::memory_order_relaxed) -
            1;
@@ -88,8 +88,11 @@ class Probation {
     own.store(at + 1, std::memory_order_relaxed);
     return true;
   }
+  /// Where in its run a cell is. A run's length is a power of two, which a division would not know.
+  [[nodiscard]] std::uint64_t in_run(std::uint64_t at) const noexcept { return at & (run_ - 1); }
   [[nodiscard]] std::atomic<std::uint32_t>& cell(std::uint64_t at) const noexcept {
-    return lines_[at % size_ / line_cells].cells[at % size_ % line_cells];
+    const std::uint64_t in = at % size_;
+    return lines_[in / line_cells].cells[in % line_cells];
   }
 
   std::uint64_t run_ = 1;

@@ -138,12 +138,14 @@ void Core::settle_now(Lane lane) noexcept {
     return;
   }
   // As many go as came: what a store did not use again is freed here, so that never many go at a time.
-  for (; part.owed > 0; --part.owed) {
+  for (; part.owed > owed_max; --part.owed) {
     Entry* const entry = pop_ready(lane);
-    if (entry == nullptr) break;
+    if (entry == nullptr) {
+      part.owed = 0;
+      break;
+    }
     release(*entry, lane);
   }
-  part.owed = 0;
   if (!reclaim_due(lane)) return;
   // A batch that was due by its bytes may come before one that was due by its number is used up: then the scan waits.
   for (unsigned n = 0; n < ready_at_a_time; ++n) {

@@ -37,7 +37,7 @@ class Runs {
   [[nodiscard]] std::uint64_t take(std::atomic<std::uint64_t>& own) noexcept {
     if (run_ == 1) return next_.fetch_add(1, std::memory_order_relaxed);
     std::uint64_t at = own.load(std::memory_order_relaxed);
-    if (at % run_ == 0) at = next_.fetch_add(run_, std::memory_order_relaxed);
+    if ((at & (run_ - 1)) == 0) at = next_.fetch_add(run_, std::memory_order_relaxed);
     own.store(at + 1, std::memory_order_relaxed);
     return at;
   }
