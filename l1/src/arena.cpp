@@ -78,7 +78,8 @@ void* Arena::allocate(unsigned granules, std::atomic<std::uint64_t>& cursor) noe
         char* memory = base_ + block * block_bytes + static_cast<std::size_t>(at) * granule_bytes;
         ASAN_UNPOISON_MEMORY_REGION(memory, granules * granule_bytes);
         // Where the next one will most likely lie.
-        for (unsigned line = 0; line < 3; ++line) prefetch_to_write(memory + granules * granule_bytes + line * 64);
+        const std::uint64_t bytes = granules * granule_bytes;
+        for (std::uint64_t next = bytes; next < 2 * bytes; next += 64) prefetch_to_write(memory + next);
         return memory;
       }
     }

@@ -21,15 +21,19 @@ struct Seal {
 /// False when the barrier could not be run.
 [[nodiscard]] bool run_barrier() noexcept;
 
-extern std::atomic<std::uint64_t> seals;
+/// On a line of its own: all threads read it, and it seldom changes.
+struct alignas(64) Seals {
+  std::atomic<std::uint64_t> last{0};
+};
+extern Seals seals;
 /// The calling thread comes by, if it has a record.
 inline void pass() noexcept {
   if (Record* record = tls_record) [[likely]]
-    Passing<StdSync>::pass(seals, record->passed);
+    Passing<StdSync>::pass(seals.last, record->passed);
 }
 
-/// All hazards of the process at once, without allocating. A barrier passes between the unlinking of what is asked for and
-/// collect().
+/// All hazards of the process at once, without allocating. Between the unlinking of what is asked for and collect() a barrier is
+/// run, or all threads come by.
 class HazardScan {
  public:
   /// False: pins on retired entries kept being copied meanwhile, so a hazard may have been missed. Free nothing this time.

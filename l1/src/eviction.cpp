@@ -434,7 +434,7 @@ void Eviction::look_ahead(const Core& core, Lane lane) const noexcept {
         core.buckets[next / words_per_bucket].words[next % words_per_bucket].load(std::memory_order_relaxed);
     if (!slot::taken(word)) return;
     prefetch_to_write(Access::at(slot::address(word)));
-    prefetch_to_write(Access::at(slot::address(word) + entry_ahead));
+    __builtin_prefetch(Access::at(slot::address(word) + entry_ahead));  // to read: it may be another's
     const std::uint32_t identity = Core::identity(next / words_per_bucket, slot::tag(word));
     sketch_.prefetch(identity);
     ghost_.prefetch(identity);

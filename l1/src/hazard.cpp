@@ -32,7 +32,7 @@ Record records[max_threads];
 thread_local constinit Record* tls_record = nullptr;
 thread_local constinit Record* tls_quick_record = nullptr;
 std::atomic<std::uint64_t> retired_copies{0};
-alignas(64) std::atomic<std::uint64_t> seals{0};
+Seals seals;
 
 namespace {
 
@@ -93,7 +93,6 @@ Record* attach() noexcept {
         record.give_back_all(((std::uint64_t{1} << pin_hazards) - 1) << (op_hazards + visit_hazards));
       }
       Hazards::announce(Domain{}, id);
-      Passing<StdSync>::enter();
       guard.armed = true;  // constructs it, so that it is destroyed when the thread ends
       tls_record = &record;
       if (StdSync::quick()) tls_quick_record = &record;
@@ -103,14 +102,10 @@ Record* attach() noexcept {
   return nullptr;
 }
 
-OverflowRecord* overflow_acquire() noexcept {
-  OverflowRecord* record = Hazards::overflow_acquire(Domain{});
-  Passing<StdSync>::enter();
-  return record;
-}
+OverflowRecord* overflow_acquire() noexcept { return Hazards::overflow_acquire(Domain{}); }
 void overflow_release(OverflowRecord& record) noexcept { Hazards::overflow_release(record); }
 
-Seal seal() noexcept { return {Barriers::ticket(barriers_begun), Passing<StdSync>::seal(seals)}; }
+Seal seal() noexcept { return {Barriers::ticket(barriers_begun), Passing<StdSync>::seal(seals.last)}; }
 bool served(const Seal& seal) noexcept {
   return Barriers::passed(seal.barriers, barriers_ended) || Passing<StdSync>::all_passed(Domain{}, seal.number);
 }

@@ -19,7 +19,6 @@ using Retired = RetiredStack<StdSync, std::uint64_t>;
 using Ready = ReadyStack<StdSync, std::uint64_t>;
 using Abandoned = RetiredStack<StdSync, Core*>;
 
-constexpr unsigned reused_lines = 4;     // of memory that is used again, fetched ahead
 constexpr unsigned ready_at_a_time = 8;  // freed by an operation that has to
 
 void push_abandoned(Core* core) noexcept {
@@ -103,9 +102,10 @@ Entry* Core::pop_ready(Lane lane) noexcept {
     const std::uint64_t handle = Ready::pop(part.ready, next_of);
     if (handle == 0) return nullptr;
     if (const std::uint64_t next = part.ready.load(std::memory_order_relaxed); next != 0) {
+      // The whole of it, and of no other: readers of a neighbour would miss.
       const char* memory = reinterpret_cast<const char*>(Access::of_handle(next));
-      prefetch_to_write(&Access::link(next));
-      for (unsigned line = 0; line < reused_lines; ++line) prefetch_to_write(memory + line * 64);
+      for (unsigned at = 0; at < Access::granules_of_handle(next) * Arena::granule_bytes; at += 64)
+        prefetch_to_write(memory + at);
     }
     Entry* const entry = Access::of_handle(handle);
     if (part.pinned_count == 0 || !std::binary_search(part.pinned, part.pinned + part.pinned_count, entry)) return entry;
@@ -163,9 +163,10 @@ void Core::settle_now(Lane lane) noexcept {
   // The new batch waits until all threads have come by, or for a barrier, perhaps another thread's. The one sealed before has
   // waited for as long as a batch takes: if neither has been, this thread runs one. Outside the arena one entry may be a batch:
   // those wait for nobody.
-  part.seal = detail::seal();
+  if (retired != 0) part.seal = detail::seal();
   Ready::put(part.sealed, retired);
   if (sealed == 0 && large == 0) return;
+  detail::pass();
   detail::HazardScan hazards;
   const bool scanned = ((large == 0 && detail::served(seal)) || detail::run_barrier()) && hazards.collect();
   // Of what is held those that can lie in this batch: live entries, which most hazards are on, cannot.

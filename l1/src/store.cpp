@@ -159,9 +159,14 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
   const Ticket* ticket = expectation.ticket;
   const Lane lane = this->lane();
   Bucket& bucket = buckets[bucket_index(hash)];
-  prefetch_to_write(&bucket.slot(home(hash)));
-  prefetch_to_write(&bucket.control());
-  eviction.prefetch(bucket_index(hash), home(hash));
+  if (ticket == nullptr && expectation.when == When::always) {
+    prefetch_to_write(&bucket.slot(home(hash)));
+    prefetch_to_write(&bucket.control());
+    eviction.prefetch(bucket_index(hash), home(hash));
+  } else {
+    __builtin_prefetch(&bucket.slot(home(hash)));
+    __builtin_prefetch(&bucket.control());
+  }
   if (ticket != nullptr) {
     // Relaxed: only spares the work. What counts is link()'s look at the fence.
     const std::uint64_t seen = bucket.control().load(StdSync::relaxed);

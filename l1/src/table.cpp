@@ -339,7 +339,6 @@ Held Table::find_slow(ViewId view, std::string_view key, std::uint64_t hash, std
 
 const Entry* Table::probe(ViewId view, std::string_view key, std::uint64_t hash, std::uint32_t generation, std::int64_t now_ms,
                           detail::HazardSlot& hazard) noexcept {
-  detail::pass();
   const detail::Match match = detail::locate(bucket(hash), core_->home(hash), view, key, hash, hazard);
   const Entry* entry = match.entry;
   if (entry != nullptr) {
@@ -348,6 +347,7 @@ const Entry* Table::probe(ViewId view, std::string_view key, std::uint64_t hash,
     reap(hash, match, generation, now_ms);
   }
   detail::clear(hazard);
+  detail::pass();
   return nullptr;
 }
 

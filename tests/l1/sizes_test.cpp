@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // How much a table and its views may take: quotas, resize, pages that go back to the system.
-#include "domain.hpp"
 #include "fixture.hpp"
 
 #include <sys/mman.h>
@@ -233,127 +232,6 @@ TEST(Resize, GoesUpAndDownUnderLoad) {
   for (auto& thread : threads) thread.join();
   EXPECT_EQ(over, 0U) << "used bytes passed the smaller capacity again";
   EXPECT_EQ(stuck, 0U);
-  EXPECT_VALID(*t.table);
-}
-
-/// A value at whose end, in a drain, another thread removes one more.
-struct Followed {
-  Followed() noexcept = default;
-  Followed(Followed&&) noexcept {}
-  Followed& operator=(Followed&&) = delete;
-  ~Followed() {
-    if (!draining || ++ended > ends_max) return;
-    const unsigned turn = ++asked;
-    while (served.load() < turn) std::this_thread::yield();
-  }
-  static constexpr unsigned ends_max = 1000;
-  inline static thread_local bool draining = false;
-  inline static std::atomic<unsigned> ended{0}, asked{0}, served{0};
-};
-
-// While one thread drains, another removes an entry for each that is freed. A drain that passes over a lane until a pass frees
-// nothing has no end.
-TEST(Drain, EndsWhileAnotherRemoves) {
-  constexpr unsigned first = 8;
-  for (std::atomic<unsigned>* count : {&Followed::ended, &Followed::asked, &Followed::served}) *count = 0;
-  Typed<Followed> t(small_options(8 << 20));
-  std::atomic<bool> ready{false}, stop{false};
-  const auto remove_one = [&t] {
-    EXPECT_EQ(t.put("k", Followed()), PutStatus::stored);
-    EXPECT_TRUE(t.erase("k"));
-  };
-  std::thread other([&] {
-    for (unsigned n = 0; n < first; ++n) remove_one();
-    ready = true;
-    while (!stop) {
-      if (Followed::asked == Followed::served) continue;
-      remove_one();
-      ++Followed::served;
-    }
-  });
-  while (!ready) std::this_thread::yield();
-  Followed::draining = true;
-  t.table->drain();
-  Followed::draining = false;
-  stop = true;
-  other.join();
-  EXPECT_GE(Followed::ended, first);
-  EXPECT_LE(Followed::ended, 4 * first);
-  EXPECT_VALID(*t.table);
-}
-
-/// A thread inside the tables that does what it is told, and nothing else.
-class Other {
- public:
-  Other() {
-    (*this)([] { static_cast<void>(thread_index()); });
-  }
-  ~Other() {
-    tasks_ = end;
-    thread_.join();
-  }
-  Other(const Other&) = delete;
-  Other& operator=(const Other&) = delete;
-  void operator()(std::function<void()> task) {
-    task_ = std::move(task);
-    ++tasks_;
-    while (done_ != tasks_) std::this_thread::yield();
-  }
-
- private:
-  static constexpr unsigned end = ~0U;
-  std::function<void()> task_;
-  std::atomic<unsigned> tasks_{0}, done_{0};
-  std::thread thread_{[this] {
-    for (unsigned tasks = 0; tasks != end; tasks = tasks_) {
-      if (tasks == done_) {
-        std::this_thread::yield();
-        continue;
-      }
-      task_();
-      done_ = tasks;
-    }
-  }};
-};
-
-/// Some batches come and go. The barriers that were run meanwhile.
-std::uint64_t barriers_of(
-    Typed<std::uint64_t>& t, unsigned entries, const std::function<void()>& between = [] {}) {
-  const std::uint64_t begun = detail::seal().barriers;
-  for (unsigned n = 0; n < entries; ++n) {
-    EXPECT_EQ(t.put("k", n), PutStatus::stored);
-    EXPECT_TRUE(t.erase("k"));
-    between();
-  }
-  return detail::seal().barriers - begun;
-}
-
-TEST(Reclaim, ABatchIsFreedWithTheBarrierOfAnother) {
-  Typed<std::uint64_t> t(small_options(8 << 20));
-  constexpr unsigned entries = 4000;
-  const Other idle;
-  const std::uint64_t alone = barriers_of(t, entries);
-  EXPECT_GE(alone, 2U);
-  EXPECT_LE(alone, entries / 100);
-  EXPECT_EQ(barriers_of(t, entries, [] { EXPECT_TRUE(detail::run_barrier()); }), entries) << "the table ran some of its own";
-  EXPECT_LE(t.table->stats().retired_bytes, (8U << 20) / 100) << "more than three batches wait";
-  EXPECT_VALID(*t.table);
-}
-
-TEST(Reclaim, ABatchIsFreedWithoutABarrierOnceAllThreadsHaveComeBy) {
-  Typed<std::uint64_t> t(small_options(8 << 20));
-  constexpr unsigned entries = 4000;
-  EXPECT_EQ(barriers_of(t, entries), 0U) << "there is no other thread";
-  EXPECT_LE(t.table->stats().retired_bytes, (8U << 20) / 100) << "more than three batches wait";
-  {
-    Other other;
-    EXPECT_GE(barriers_of(t, entries), 2U) << "the other one never came by";
-    EXPECT_EQ(barriers_of(t, entries, [&] { other([&t] { EXPECT_TRUE(t.put("other", 1) == PutStatus::stored); }); }), 0U);
-    EXPECT_EQ(barriers_of(t, entries, [&] { other([&t] { EXPECT_FALSE(t.find("absent")); }); }), 0U) << "a miss does it";
-    EXPECT_GE(barriers_of(t, entries, [&] { other([&t] { EXPECT_TRUE(t.find("other")); }); }), 2U)
-        << "a hit takes no time for it";
-  }
-  EXPECT_EQ(barriers_of(t, entries), 0U) << "it has ended";
   EXPECT_VALID(*t.table);
 }
 

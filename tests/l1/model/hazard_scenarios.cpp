@@ -106,7 +106,6 @@ struct EnteredAfterTheSeal : Scenario {
     }
     if (!Hazards::claim(world.ownership(0), false)) return;
     Hazards::announce(world, 0);
-    Passages::enter();
     static_cast<void>(world.read(0, 1));
     world.pass(0);
     static_cast<void>(world.read(0, 1));
@@ -129,7 +128,6 @@ struct BorrowedAfterTheSeal : Scenario {
       return;
     }
     Overflow* borrowed = Hazards::overflow_acquire(world);
-    Passages::enter();
     Hazards::Slot& hazard = borrowed->hazards[0];
     if (const auto match = world.locate(1, hazard); match.entry != nullptr) static_cast<void>(World::value(*match.entry, 1));
     Hazards::clear(hazard);

@@ -216,6 +216,7 @@ struct EntryAccess {
     return std::uint64_t{entry.granules_} << 48 | address(&entry);
   }
   [[nodiscard]] static bool in_arena(std::uint64_t handle) noexcept { return handle >> 48 != 0; }
+  [[nodiscard]] static unsigned granules_of_handle(std::uint64_t handle) noexcept { return static_cast<unsigned>(handle >> 48); }
   [[nodiscard]] static Entry* of_handle(std::uint64_t handle) noexcept { return at(handle & ((std::uint64_t{1} << 48) - 1)); }
   [[nodiscard]] static std::atomic<std::uint64_t>& link(std::uint64_t handle) noexcept {
     char* const end = reinterpret_cast<char*>(of_handle(handle)) + (handle >> 48) * Entry::granule_bytes;

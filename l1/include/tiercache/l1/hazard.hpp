@@ -36,11 +36,11 @@ struct alignas(1024) Record {
 
   // Read by helpers.
   alignas(64) BasicDescriptor<StdSync> descriptor;
+  // The last seal that the owner has come by after; read by others once a batch: see Passing.
+  std::atomic<std::uint64_t> passed{0};
 
   // Written by other threads that destroy this record's pins: a bit each, by pin_bit().
   alignas(64) std::atomic<std::uint64_t> remote_freed{0};
-  // The last seal that the owner has come by after; read by other threads, once a batch: see Passing.
-  std::atomic<std::uint64_t> passed{0};
 
   // The owner's alone; handed over with the record's ownership (hazard.cpp).
   alignas(64) HazardSlot* free_pin = nullptr;  // the last that was given back, which leads to the one before

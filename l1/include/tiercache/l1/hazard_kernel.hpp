@@ -155,7 +155,8 @@ struct HazardKernel {
 
   /// A second hazard on an entry that has one. A copy can slip through a scan that reads the copy's slot before and the
   /// original's after. A copy of an entry that is not retired yet cannot: the scan comes after the retiring, and its heavy
-  /// barrier after this light one. Copies of retired ones are counted, and a scan during which the count moved is repeated.
+  /// barrier, or this thread's coming by, after this light one. Copies of retired ones are counted, and a scan during which the
+  /// count moved is repeated.
   template <class Flags, class Flag, class Count>
   static void copy(Slot& hazard, const Entry* entry, const Flags& flags, Flag retired, Count& retired_copies) noexcept {
     publish(hazard, entry);
@@ -177,13 +178,14 @@ struct HazardKernel {
   }
 
   /// Before the first hazard of a record: a scan whose heavy barrier comes after that hazard's light one sees the record. (17)
-  /// needs no order of its own: the barriers give it.
+  /// needs no order of its own: the barriers give it, and where there is none, the fence (53).
   template <class Domain>
   static void announce(Domain&& domain, std::uint32_t id) noexcept {
     auto& records_seen = domain.records_seen();
     std::uint32_t seen = records_seen.load(Sync::relaxed);
     while (seen <= id && !records_seen.compare_exchange_weak(seen, id + 1, Sync::relaxed, Sync::relaxed)) {
     }
+    Sync::full_fence();  // (53) see (50)
   }
 
   template <class Domain>
@@ -202,7 +204,9 @@ struct HazardKernel {
       for (auto* o = list.load(Sync::acquire); o != nullptr; o = o->next) {  // pairs with (44)
         bool expected = false;
         // Acquire: pairs with (42).
-        if (o->owned.compare_exchange_strong(expected, true, Sync::acquire, Sync::relaxed)) return o;
+        if (!o->owned.compare_exchange_strong(expected, true, Sync::acquire, Sync::relaxed)) continue;
+        Sync::full_fence();  // (53)
+        return o;
       }
       if (auto* made = domain.make_overflow()) {
         auto* head = list.load(Sync::relaxed);
@@ -210,6 +214,7 @@ struct HazardKernel {
           made->next = head;
           // (44) release: `next` of this one. Nobody removes any.
         } while (!list.compare_exchange_weak(head, made, Sync::release, Sync::relaxed));
+        Sync::full_fence();  // (53)
         return made;
       }
       domain.wait_for_overflow();
@@ -223,15 +228,15 @@ struct HazardKernel {
 
   // --- who frees -----------------------------------------------------------------------------------------------------------
 
-  /// Calls `held(entry)` for each hazard there is, once or more. REQUIRES: the heavy barrier ran after the unlinking of what is
-  /// asked for. False: a pin on a retired entry was copied meanwhile, so a hazard may have been missed.
+  /// Calls `held(entry)` for each hazard there is, once or more. REQUIRES: since the unlinking of what is asked for the heavy
+  /// barrier ran, or all threads came by. False: a pin on a retired entry was copied meanwhile, so a hazard may have been missed.
   template <class Domain, class Held>
   [[nodiscard]] static bool scan(Domain&& domain, Held&& held) noexcept {
     auto& retired_copies = domain.retired_copies();
     const std::uint64_t copies = retired_copies.load(Sync::acquire);  // (43) pairs with (13)
     const std::uint32_t seen = domain.records_seen().load(Sync::relaxed);
     for (std::uint32_t id = 0; id < seen; ++id) {
-      // Read after the heavy barrier: who claims it later publishes later, and then finds the entry unlinked. Acquire: pairs with
+      // Read after that: who claims it later publishes later, and then finds the entry unlinked. Acquire: pairs with
       // (16), for the reads of the thread that had it.
       if (domain.ownership(id).load(Sync::acquire) == record_unused) continue;
       for (const Slot& hazard : domain.hazards(id)) look(hazard, held);
@@ -292,8 +297,8 @@ struct Passing {
 
   /// Numbers what was unlinked before.
   [[nodiscard]] static std::uint64_t seal(Count& seals) noexcept {
-    // (50) A release for (51). And of a thread that enters meanwhile: either all_passed() sees its record, or that thread's fence
-    // (53) comes after this one, and it finds unlinked what is.
+    // (50) A release for (51). And of a thread that gets a record meanwhile, or borrows hazards: either all_passed() sees it, or
+    // that thread's fence (53) comes after this one, and it finds unlinked what is.
     Sync::full_fence();
     return seals.fetch_add(1, Sync::relaxed) + 1;
   }
@@ -303,9 +308,6 @@ struct Passing {
     // (52) release: the hazards of before; pairs with (54). Those since the same number was told find unlinked what that seals.
     if (passed.load(Sync::relaxed) != seen) passed.store(seen, Sync::release);
   }
-  /// (53) By a thread that has got a record, or borrowed hazards, before it uses them.
-  static void enter() noexcept { Sync::full_fence(); }
-
   /// Whether all threads inside have come by since the seal.
   template <class Domain>
   [[nodiscard]] static bool all_passed(Domain&& domain, std::uint64_t seal) noexcept {

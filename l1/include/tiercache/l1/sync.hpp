@@ -24,8 +24,9 @@ namespace tiercache::l1 {
 /// depends on -march: SSE2 is part of x86-64, and other machines take the scalar scan; the layout of memory is the same.
 ///
 /// The asymmetric fence: whoever publishes a hazard runs light_barrier() (a compiler barrier), whoever reclaims runs, or waits
-/// for, heavy_barrier() (membarrier, a full fence on every thread of the process). Where the kernel lacks membarrier both sides
-/// run a full fence. TSan understands neither: there the hazard stores and their validating loads are seq_cst operations instead.
+/// for, heavy_barrier() (membarrier, a full fence on every thread of the process), or waits until all threads have come by (see
+/// Passing). Where the kernel lacks membarrier both sides run a full fence. TSan understands neither: there the hazard stores and
+/// their validating loads are seq_cst operations instead.
 struct StdSync {
   template <class T>
   using atomic = std::atomic<T>;
