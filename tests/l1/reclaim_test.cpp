@@ -158,6 +158,8 @@ struct Living {
 
 /// A thread that stays, others that come and go, pins that are copied, and such as outlive their threads; batches are freed
 /// without a barrier meanwhile.
+/// It sees whether hazards are heeded. That threads have to come by is for the model to show (l1_mutation): on a machine what a
+/// thread stored is there long before a batch is full.
 TEST(Reclaim, NothingIsFreedUnderAReaderWhereNoBarrierIsRun) {
   Typed<Living> t(small_options(8 << 20));
   constexpr unsigned keys = 100;
