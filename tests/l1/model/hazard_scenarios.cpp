@@ -6,6 +6,22 @@
 namespace tiercache::l1::model {
 namespace {
 
+/// For before(): nobody has a record but thread 1.
+void only_record_1(World& world) {
+  world.abandon_records();
+  world.ownership(1).set(record_owned);
+  world.records_seen().set(2);
+}
+
+/// What a thread without a record does.
+void read_borrowed(World& world, int key) {
+  Overflow* borrowed = Hazards::overflow_acquire(world);
+  Hazards::Slot& hazard = borrowed->hazards[0];
+  if (const auto match = world.locate(key, hazard); match.entry != nullptr) static_cast<void>(World::value(*match.entry, key));
+  Hazards::clear(hazard);
+  Hazards::overflow_release(*borrowed);
+}
+
 /// A read, an erase that frees at once, and a put that uses the memory again.
 struct ReadVersusErase : Scenario {
   void before() override { static_cast<void>(world.store(0, 1, 1)); }
@@ -116,9 +132,7 @@ struct EnteredAfterTheSeal : Scenario {
 /// The same, while threads borrow hazards.
 struct BorrowedAfterTheSeal : Scenario {
   void before() override {
-    world.abandon_records();
-    world.ownership(1).set(record_owned);
-    world.records_seen().set(2);
+    only_record_1(world);
     static_cast<void>(world.store(1, 1, 1));
   }
   void thread(unsigned id) override {
@@ -127,11 +141,7 @@ struct BorrowedAfterTheSeal : Scenario {
       static_cast<void>(world.reclaim_passed(1));
       return;
     }
-    Overflow* borrowed = Hazards::overflow_acquire(world);
-    Hazards::Slot& hazard = borrowed->hazards[0];
-    if (const auto match = world.locate(1, hazard); match.entry != nullptr) static_cast<void>(World::value(*match.entry, 1));
-    Hazards::clear(hazard);
-    Hazards::overflow_release(*borrowed);
+    read_borrowed(world, 1);
   }
 };
 
@@ -390,9 +400,7 @@ struct RecordHandedOver : Scenario {
 /// Two threads without a record share borrowed hazards, for one entry and another, while a third frees the first.
 struct Borrowed : Scenario {
   void before() override {
-    world.abandon_records();
-    world.ownership(1).set(record_owned);
-    world.records_seen().set(2);
+    only_record_1(world);
     static_cast<void>(world.store(1, 1, 1));
     static_cast<void>(world.store(1, 2, 1));
   }
@@ -402,12 +410,7 @@ struct Borrowed : Scenario {
       world.reclaim();
       return;
     }
-    Overflow* borrowed = Hazards::overflow_acquire(world);
-    Hazards::Slot& hazard = borrowed->hazards[0];
-    const int key = static_cast<int>(id) + 1;
-    if (const auto match = world.locate(key, hazard); match.entry != nullptr) static_cast<void>(World::value(*match.entry, key));
-    Hazards::clear(hazard);
-    Hazards::overflow_release(*borrowed);
+    read_borrowed(world, static_cast<int>(id) + 1);
   }
 };
 
