@@ -137,7 +137,7 @@ void Core::settle_now(Lane lane) noexcept {
     if (reclaim_due(lane)) static_cast<void>(reclaim(lane.index, lane));
     return;
   }
-  // As many go as came: what a store did not use again is freed here, so that never many go at a time.
+  // As many go as came, but for a few: what stores did not use again is freed here, so that never many go at a time.
   for (; part.owed > owed_max; --part.owed) {
     Entry* const entry = pop_ready(lane);
     if (entry == nullptr) {

@@ -159,11 +159,11 @@ PutStatus Core::store(ViewId view, std::string_view key, std::uint64_t hash, voi
   const Ticket* ticket = expectation.ticket;
   const Lane lane = this->lane();
   Bucket& bucket = buckets[bucket_index(hash)];
+  eviction.prefetch(bucket_index(hash), home(hash));
   if (ticket == nullptr && expectation.when == When::always) {
     prefetch_to_write(&bucket.slot(home(hash)));
     prefetch_to_write(&bucket.control());
-    eviction.prefetch(bucket_index(hash), home(hash));
-  } else {
+  } else {  // may be refused: not for that are hot lines taken from their readers
     __builtin_prefetch(&bucket.slot(home(hash)));
     __builtin_prefetch(&bucket.control());
   }

@@ -7,7 +7,6 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
-#include <future>
 #include <random>
 #include <string>
 #include <thread>

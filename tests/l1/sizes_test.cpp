@@ -9,9 +9,7 @@
 #include <array>
 #include <atomic>
 #include <fstream>
-#include <functional>
 #include <thread>
-#include <utility>
 
 namespace tiercache::l1::test {
 namespace {

@@ -6,6 +6,12 @@
 namespace tiercache::l1::model {
 namespace {
 
+/// A thread takes a record that nobody has.
+void enter(World& world, unsigned id) {
+  expect(Hazards::claim(world.ownership(id), false), "a record cannot be claimed");
+  Hazards::announce(world, id);
+}
+
 /// For before(): nobody has a record but thread 1.
 void only_record_1(World& world) {
   world.abandon_records();
@@ -110,8 +116,7 @@ struct FreedAsAllPass : Scenario {
 struct EnteredAfterTheSeal : Scenario {
   void before() override {
     world.abandon_records();
-    expect(Hazards::claim(world.ownership(1), false), "a record cannot be claimed");
-    Hazards::announce(world, 1);
+    enter(world, 1);
     static_cast<void>(world.store(1, 1, 1));
   }
   void thread(unsigned id) override {
@@ -372,8 +377,7 @@ struct PinnedByPut : Scenario {
 struct RecordHandedOver : Scenario {
   void before() override {
     world.abandon_records();
-    expect(Hazards::claim(world.ownership(1), false), "a record cannot be claimed");
-    Hazards::announce(world, 1);
+    enter(world, 1);
     static_cast<void>(world.store(1, 1, 1));
   }
   void thread(unsigned id) override {
