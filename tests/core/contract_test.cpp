@@ -3,6 +3,7 @@
 // What a read may ask of L1: how stale, what else, and which write it must have. Over a remote store in memory; coherence is told
 // by hand.
 #include "fakes.hpp"
+#include "race_name.hpp"
 
 #include <future>
 #include <latch>
@@ -15,8 +16,6 @@ using namespace std::chrono_literals;
 using std::chrono::milliseconds;
 
 constexpr milliseconds budget{2000};
-
-std::string ways(const ::testing::TestParamInfo<bool>& way) { return way.param ? "WithRemedyHolds" : "WithoutRemedyBreaks"; }
 
 /// A store whose L1 holds "a" = 1 while Redis holds "a" = 2: written elsewhere, its announcement still on its way.
 class Behind {
@@ -91,7 +90,7 @@ TEST_P(MaxStaleness, BoardsNoFetchThatIsOlder) {
   }
   lab::ablate(lab::Remedy::as_of_check, false);
 }
-INSTANTIATE_TEST_SUITE_P(Races, MaxStaleness, ::testing::Bool(), ways);
+INSTANTIATE_TEST_SUITE_P(Races, MaxStaleness, ::testing::Bool(), race_name);
 
 TEST(Contract, AViewHasADefaultThatACallMayWiden) {
   Behind b({.max_staleness = 50ms});
@@ -293,7 +292,7 @@ TEST_P(Token, BoardsNoFetchThatBeganBefore) {
   }
   lab::ablate(lab::Remedy::applied_check, false);
 }
-INSTANTIATE_TEST_SUITE_P(Races, Token, ::testing::Bool(), ways);
+INSTANTIATE_TEST_SUITE_P(Races, Token, ::testing::Bool(), race_name);
 
 TEST(Tokens, AreAnsweredFromL1OnceTheirWriteIsApplied) {
   Behind b;

@@ -4,6 +4,8 @@
 // protocol.
 #pragma once
 
+#include "race_name.hpp"
+
 #include <redis_server.hpp>
 #include <tcp_proxy.hpp>
 
@@ -150,10 +152,6 @@ class Race : public ::testing::TestWithParam<bool> {
   [[nodiscard]] static bool remedy() { return GetParam(); }
   RedisServer server;
 };
-inline std::string race_name(const ::testing::TestParamInfo<bool>& info) {
-  return info.param ? "WithRemedyHolds" : "WithoutRemedyBreaks";
-}
-
 #endif  // TIERCACHE_LAB
 
 }  // namespace tiercache::testing

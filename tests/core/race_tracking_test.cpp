@@ -9,14 +9,14 @@
 namespace tiercache::testing {
 namespace {
 
-using invalidation::Source;
+using BusSource = invalidation::Source;
 
 constexpr auto budget = 500ms;
 const std::string physical = "test:races:n:k";
 
 class Unannounced : public Race {
  protected:
-  static Config tracked(const std::string& url, Source source = Source::both) {
+  static Config tracked(const std::string& url, BusSource source = BusSource::both) {
     Config config = instance_config(url);
     config.bus.staleness_budget = budget;
     config.bus.source = source;
@@ -55,13 +55,13 @@ class Unannounced : public Race {
     ADD_FAILURE() << "never seen to break";
   }
   /// Row 13 and 14 without tracking: the bus alone.
-  static Source source_or_bus(Source source) { return remedy() ? source : Source::bus; }
+  static BusSource source_or_bus(BusSource source) { return remedy() ? source : BusSource::bus; }
 };
 
 // A client that knows nothing of tiercache deletes k, or writes another value over it.
 class WritesByOtherClients : public Unannounced {};
 TEST_P(WritesByOtherClients, Row14) {
-  for (const Source source : {Source::both, Source::tracking}) {
+  for (const BusSource source : {BusSource::both, BusSource::tracking}) {
     for (const std::vector<std::string>& change :
          {std::vector<std::string>{"DEL", physical}, {"SET", physical, "a stranger's"}}) {
       judge([&] {
@@ -92,7 +92,7 @@ INSTANTIATE_TEST_SUITE_P(Races, Flush, ::testing::Bool(), race_name);
 class Expiry : public Unannounced {};
 TEST_P(Expiry, Row13) {
   judge([&] {
-    Instance b(tracked(server.url(), source_or_bus(Source::both)));
+    Instance b(tracked(server.url(), source_or_bus(BusSource::both)));
     hold_one(b);
     server.command({"PEXPIRE", physical, "20"});
     EXPECT_TRUE(eventually([&] { return server.command({"EXISTS", physical}) == "0"; }));
@@ -106,7 +106,7 @@ class Eviction : public Unannounced {};
 TEST_P(Eviction, Row13) {
   server.command({"CONFIG", "SET", "maxmemory-policy", "volatile-ttl"});  // the counters live for ever and stay
   judge([&] {
-    Instance b(tracked(server.url(), source_or_bus(Source::both)));
+    Instance b(tracked(server.url(), source_or_bus(BusSource::both)));
     hold_one(b);
     server.command({"CONFIG", "SET", "maxmemory", "1"});
     EXPECT_TRUE(eventually([&] { return server.command({"EXISTS", physical}) == "0"; }));

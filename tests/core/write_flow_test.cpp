@@ -2,6 +2,7 @@
 //
 // Writes, L1-only stores, views and own echoes, without Redis: the flows over a remote store in memory.
 #include "fakes.hpp"
+#include "race_name.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -51,8 +52,7 @@ TEST_P(OwnWrite, IsReadThoughAFetchOfTheOldValueIsInFlight) {
   }
   lab::ablate(lab::Remedy::flight_detach, false);
 }
-std::string ways(const ::testing::TestParamInfo<bool>& way) { return way.param ? "WithRemedyHolds" : "WithoutRemedyBreaks"; }
-INSTANTIATE_TEST_SUITE_P(Races, OwnWrite, ::testing::Bool(), ways);
+INSTANTIATE_TEST_SUITE_P(Races, OwnWrite, ::testing::Bool(), race_name);
 
 TEST(WriteFlow, UnknownOutcomeErasesLocallyAndIsDistinct) {
   FakeStore store;

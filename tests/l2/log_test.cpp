@@ -16,7 +16,7 @@ using ::testing::IsEmpty;
 const std::string log_key = "test:app:!log";
 
 std::uint64_t epoch_now(RedisServer& s) { return load_be<8>(s.command({"GET", "test:app:!epoch"}).data()); }
-RemoteReply resync(Client& c, std::uint64_t epoch, std::uint64_t from) {
+RemoteReply resync_from(Client& c, std::uint64_t epoch, std::uint64_t from) {
   RemoteRequest r;
   r.op = RemoteOp::resync;
   r.epoch = epoch;
@@ -25,7 +25,7 @@ RemoteReply resync(Client& c, std::uint64_t epoch, std::uint64_t from) {
 }
 /// Whether the log reaches back to `from`.
 bool reaches(Client& c, std::uint64_t epoch, std::uint64_t from) {
-  const RemoteReply r = resync(c, epoch, from);
+  const RemoteReply r = resync_from(c, epoch, from);
   EXPECT_FALSE(r.error) << r.error->message;
   return r.applied;
 }
@@ -53,14 +53,14 @@ TEST_F(Logged, EveryAnnouncementIsReadBackAsItWasPublished) {
     std::string m = bus.next();
     if (m[4] != 2) published.push_back(std::move(m));
   }
-  const RemoteReply all = resync(c, epoch_now(server), 0);
+  const RemoteReply all = resync_from(c, epoch_now(server), 0);
   ASSERT_TRUE(all.applied);
   EXPECT_EQ(all.count, 4);
   EXPECT_EQ(all.messages, published);
-  const RemoteReply rest = resync(c, epoch_now(server), 3);
+  const RemoteReply rest = resync_from(c, epoch_now(server), 3);
   ASSERT_TRUE(rest.applied);
   EXPECT_THAT(rest.messages, ElementsAre(published[3]));
-  const RemoteReply none = resync(c, epoch_now(server), 4);
+  const RemoteReply none = resync_from(c, epoch_now(server), 4);
   EXPECT_TRUE(none.applied);
   EXPECT_THAT(none.messages, IsEmpty());
   EXPECT_FALSE(reaches(c, epoch_now(server), 5));
@@ -68,17 +68,17 @@ TEST_F(Logged, EveryAnnouncementIsReadBackAsItWasPublished) {
 
 TEST_F(Logged, LongLogsComeInPages) {
   puts(600);
-  const RemoteReply first = resync(c, epoch_now(server), 0);
+  const RemoteReply first = resync_from(c, epoch_now(server), 0);
   ASSERT_EQ(first.messages.size(), 512U);
   EXPECT_EQ(first.count, 600);
-  const RemoteReply second = resync(c, epoch_now(server), 512);
+  const RemoteReply second = resync_from(c, epoch_now(server), 512);
   ASSERT_EQ(second.messages.size(), 88U);
   EXPECT_EQ(number_of(second.messages.back()), 600U);
 
   Strings ids;
   for (int i = 0; i < 35; ++i) ids.push_back(std::string(80, 'k') + std::to_string(i));
   for (int i = 0; i < 100; ++i) ASSERT_FALSE(c.erase(ids).error);  // near 4 KiB each: bytes end the page
-  const RemoteReply third = resync(c, epoch_now(server), 600);
+  const RemoteReply third = resync_from(c, epoch_now(server), 600);
   EXPECT_LT(third.messages.size(), 100U);
   EXPECT_GT(third.messages.size(), 60U);
 }
@@ -128,7 +128,7 @@ TEST_F(Logged, AHoleInTheMiddleOrAtTheEndIsSeen) {
   EXPECT_FALSE(reaches(c, epoch, 3));
   EXPECT_TRUE(reaches(c, epoch, 4));
   ASSERT_EQ(server.command({"INCR", "test:app:!seq"}), "6");
-  const RemoteReply r = resync(c, epoch, 5);
+  const RemoteReply r = resync_from(c, epoch, 5);
   EXPECT_EQ(r.count, 6);
   EXPECT_THAT(r.messages, IsEmpty());  // 6 was given and is not there: that says it
 }
@@ -138,7 +138,7 @@ TEST_F(Logged, AMessageThatIsTooLongLeavesAMark) {
   for (int i = 0; i < 100; ++i) ids.push_back(std::string(100, 'k') + std::to_string(i));
   ASSERT_FALSE(c.erase(ids).error);
   puts(1);
-  const RemoteReply r = resync(c, epoch_now(server), 0);
+  const RemoteReply r = resync_from(c, epoch_now(server), 0);
   ASSERT_EQ(r.messages.size(), 2U);
   EXPECT_EQ(r.messages[0], "");
   EXPECT_EQ(number_of(r.messages[1]), 2U);
@@ -148,7 +148,7 @@ TEST_F(Logged, AStoreWithoutALogLeavesAHole) {
   Client off(Client::options_of(server.url()), logging(0));
   puts(2);
   ASSERT_FALSE(off.put("k", "v").error);
-  EXPECT_THAT(resync(c, epoch_now(server), 2).messages, IsEmpty());
+  EXPECT_THAT(resync_from(c, epoch_now(server), 2).messages, IsEmpty());
   puts(1);
   EXPECT_FALSE(reaches(c, epoch_now(server), 2));
   EXPECT_TRUE(reaches(c, epoch_now(server), 4));
@@ -172,7 +172,7 @@ TEST_F(Logged, ACounterThatIsLostBeginsANewEpoch) {
     EXPECT_EQ(number_of(m), 1U);
     EXPECT_EQ(load_be<8>(m.data() + 8), epoch_now(server));
     EXPECT_FALSE(reaches(c, epoch, 3));
-    const RemoteReply r = resync(c, epoch_now(server), 1);
+    const RemoteReply r = resync_from(c, epoch_now(server), 1);
     EXPECT_EQ(r.messages.size(), 5U);
   }
 }
@@ -194,7 +194,7 @@ TEST_F(Logged, NumbersThatWentBackBeginANewEpoch) {
   EXPECT_FALSE(reaches(c, epoch, 2));
   EXPECT_TRUE(reaches(c, epoch_now(server), 3));
   puts(1);
-  EXPECT_EQ(resync(c, epoch_now(server), 3).messages.size(), 1U);
+  EXPECT_EQ(resync_from(c, epoch_now(server), 3).messages.size(), 1U);
 }
 
 TEST_F(Logged, AMessageWithoutANumberEndsTheLog) {
@@ -218,11 +218,11 @@ TEST_F(Logged, WhateverStandsUnderTheLogsNameWritesGoOn) {
   ASSERT_EQ(server.command({"DEL", log_key}), "1");
   ASSERT_EQ(server.command({"SET", log_key, "something else"}), "OK");
   const std::uint64_t epoch = epoch_now(server);
-  EXPECT_EQ(code(resync(c, epoch, 2)), Errc::refused);
+  EXPECT_EQ(code(resync_from(c, epoch, 2)), Errc::refused);
   puts(1);
   EXPECT_FALSE(reaches(c, epoch, 2));
   puts(2);
-  EXPECT_EQ(resync(c, epoch, 4).messages.size(), 1U);
+  EXPECT_EQ(resync_from(c, epoch, 4).messages.size(), 1U);
   EXPECT_EQ(epoch_now(server), epoch);
 }
 
