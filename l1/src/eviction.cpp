@@ -48,6 +48,8 @@ bool Eviction::create(const Options& options, std::uint64_t expected_entries, st
   const std::uint64_t all = options.capacity_objects != 0 ? options.capacity_objects : options.capacity_bytes;
   small_.open(all / weight_batch_per);
   main_.open(all / weight_batch_per);
+  // Another thread's stores do not know yet what waits: a small part of what the cache holds, and in a small one nothing does.
+  asked_limit_ = std::clamp<std::uint64_t>(expected_entries / 4096, 1, Turn::asked_max);
   if (!stamp_pages_.map(buckets * stamps_bytes, options.huge_pages)) return false;
   stamps_ = reinterpret_cast<Stamp*>(stamp_pages_.data());  // zeroes are stamps
   if (!sketch_.create(expected_entries, options.huge_pages)) return false;
@@ -92,10 +94,16 @@ void Eviction::missed(std::uint32_t identity, Lane lane) noexcept {
   if (policy_ == Policy::lru) return;
   Turn& own = turn(lane);
   if (lane.own) {
-    // Its line is seldom near. So it is fetched now, and counted at the next occasion: the store that most likely follows.
+    // Its line is seldom near. So it is fetched now, and counted with others: before the next store asks how often. Counted at
+    // once, after each hit that counts, the processor would have no room to begin the next read meanwhile.
     sketch_.prefetch(identity);
-    count_asked(lane);
-    own.asked.store(std::uint64_t{identity} + 1, std::memory_order_relaxed);
+    std::uint64_t waiting = own.asked_count.load(std::memory_order_relaxed);
+    if (waiting == asked_limit_) {
+      count_asked(lane);
+      waiting = 0;
+    }
+    own.asked[waiting].store(identity, std::memory_order_relaxed);
+    own.asked_count.store(waiting + 1, std::memory_order_relaxed);
   } else {
     sketch_.add(identity, own.additions);
   }
@@ -104,10 +112,9 @@ void Eviction::missed(std::uint32_t identity, Lane lane) noexcept {
 
 void Eviction::count_asked(Lane lane) noexcept {
   Turn& own = turn(lane);
-  const std::uint64_t asked = own.asked.load(std::memory_order_relaxed);
-  if (asked == 0) return;
-  sketch_.add(static_cast<std::uint32_t>(asked - 1), own.additions);
-  own.asked.store(0, std::memory_order_relaxed);
+  const std::uint64_t waiting = own.asked_count.load(std::memory_order_relaxed);
+  for (std::uint64_t i = 0; i < waiting; ++i) sketch_.add(own.asked[i].load(std::memory_order_relaxed), own.additions);
+  own.asked_count.store(0, std::memory_order_relaxed);
 }
 
 std::uint64_t Eviction::entries(const Core& core) const noexcept {

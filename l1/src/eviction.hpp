@@ -199,10 +199,11 @@ class Eviction {
   [[nodiscard]] bool evict_of_view(Work& work, std::uint16_t view) noexcept;
   [[nodiscard]] bool displaces(const Core& core, const Held& held, const Newcomer& newcomer, Lane lane) const noexcept;
   [[nodiscard]] bool earns(Work& work, std::uint32_t identity) noexcept;
-  /// Tells the sketch what was asked for last.
+  /// Tells the sketch what was asked for since it was told last.
   void count_asked(Lane lane) noexcept;
 
   Policy policy_ = Policy::adaptive;
+  std::uint64_t asked_limit_ = 1;  // how many may wait to be told to the sketch
   Sketch sketch_;
   Ghost ghost_;
   Shadows shadows_;

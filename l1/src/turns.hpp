@@ -22,9 +22,12 @@ struct alignas(64) Turn {
   std::atomic<std::uint64_t> victim{0}, victim_word{0};  // 1 + its position, 0: none; and what lay there
   std::atomic<std::uint64_t> mean_age{0};                // of what the hand met, in 1/64 ticks
   std::atomic<std::uint64_t> additions{0};               // to the sketch
-  std::atomic<std::uint64_t> asked{0};                   // 1 + the identity that is to be added to it next; of an own lane
   std::atomic<std::int64_t> expires{never};              // when some entry does, of those that were met; a hint
   std::atomic<std::uint64_t> search_from{0};             // the store that may go and look for expired ones
+  // What was asked for and is to be added to the sketch. Of an own lane.
+  static constexpr std::uint64_t asked_max = 16;
+  std::atomic<std::uint64_t> asked_count{0};
+  std::atomic<std::uint32_t> asked[asked_max] = {};
 
   static constexpr std::int64_t never = std::numeric_limits<std::int64_t>::max();
 };

@@ -103,6 +103,22 @@ TEST(Admission, AValueSoLargeThatManyWouldHaveToGoMustBeAskedForMoreOftenThanThe
   EXPECT_VALID(*t.table);
 }
 
+TEST(Admission, WhatAThreadAskedForAndHasNotCountedYetCountsForItsNextFill) {
+  Options o = small_options(8 << 20);  // so large that sixteen askings may wait
+  o.expected_entry_bytes = 64;
+  Typed<std::string> t(o);
+  for (int i = 0; i < 160000; ++i) {
+    const std::string key = "k" + std::to_string(i);
+    t.table->count_miss(t.hash(key));
+    t.fill(t.ticket(key), key, "v");
+  }
+  ASSERT_GT(t.table->stats().evictions + t.table->stats().not_promoted, 0U) << "it is not full";
+  EXPECT_EQ(t.fill(t.ticket("large"), "large", std::string(800000, 'x')), PutStatus::not_hot);
+  for (int i = 0; i < 12; ++i) t.table->count_miss(t.hash("large"));
+  EXPECT_EQ(t.fill(t.ticket("large"), "large", std::string(800000, 'x')), PutStatus::stored);
+  EXPECT_VALID(*t.table);
+}
+
 TEST(Admission, APresentKeyIsRefreshedWithoutATest) {
   Typed<std::uint64_t> t(small_options(64 << 10));
   for (int i = 0; i < 5000; ++i) {
