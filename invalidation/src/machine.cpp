@@ -239,6 +239,7 @@ bool Machine::page(ShardId id, const Page& page, SteadyTime now) {
   }
   bool good = page.state == Page::State::found && page.last >= shard.baseline;
   for (const std::string& bytes : page.messages) good = good && take_logged(id, shard, bytes);
+  good = good && shard.baseline <= page.last;  // a log that goes beyond its counter: that has been lost, and says nothing
   // Everything up to page.last was published before the log was asked; what came later is on the link, which began before.
   const std::uint64_t goal = shard.streaming ? shard.needed : page.last;
   if (!good || (shard.baseline < goal && page.messages.empty())) {

@@ -124,7 +124,7 @@ class World final : public BusSink {
         if (refuses_) return machine_.disconnected(now_);
         if (machine_.connected(now_) == Machine::Action::subscribe) {
           linked_ = true;
-          confirmed_ = stopped_ = based_ = lost_ = forgot_ = false;
+          confirmed_ = stopped_ = based_ = holes_ = forgot_ = false;
           confirm_after_ = now_ + milliseconds(pick(300));
           queue_.clear();
         }
@@ -143,7 +143,8 @@ class World final : public BusSink {
     if (answers) {
       page.state = Machine::Page::State::lost;
       const auto from = std::find_if(log_.begin(), log_.end(), [&](const Entry& e) { return e.number == wanted.from; });
-      if (wanted.epoch == epoch_ && !other_run_ && sequence_ >= wanted.from && from != log_.end()) {
+      const bool counted = sequence_ > 0 || begun_;  // else the counter is gone
+      if (wanted.epoch == epoch_ && !other_run_ && counted && sequence_ >= wanted.from && from != log_.end()) {
         page.state = Machine::Page::State::found;
         page.last = sequence_;
         const std::uint64_t most = 1 + pick(4);
@@ -236,15 +237,15 @@ class World final : public BusSink {
   }
   // A single node does none of these three; a cluster's bus may. What bears no number cannot be checked and so is spared, and so
   // is what comes before the first number of a subscription: there the machine relies on the stream being without holes.
-  // A number that was lost shows at the next one. Not so if the counter is lost besides, and gives it a second time, or tells in
-  // a heartbeat that it was never given: no number can tell these two apart, so a link has one of them at most.
+  // A number that was lost, or comes late, shows at the next one. Not so if the counter is lost besides, and gives it a second
+  // time, or tells in a heartbeat that it was never given: no number can tell these two apart, so a link has one of them at most.
   void lose() {
     if (!based_ || forgot_ || queue_.empty() || !queue_.front().numbered) return;
     queue_.pop_front();
-    lost_ = true;
+    holes_ = true;
   }
   void forget_counter() {
-    if (lost_) return;
+    if (holes_) return;
     sequence_ = 0;
     begun_ = false;
     forgot_ = linked_;
@@ -254,7 +255,9 @@ class World final : public BusSink {
     if (!queue_.empty() && queue_.front().numbered) queue_.push_back(queue_.front());
   }
   void swap() {
-    if (based_ && queue_.size() >= 2 && queue_[0].numbered && queue_[1].numbered) std::swap(queue_[0], queue_[1]);
+    if (!based_ || forgot_ || queue_.size() < 2 || !queue_[0].numbered || !queue_[1].numbered) return;
+    std::swap(queue_[0], queue_[1]);
+    holes_ = true;
   }
 
   /// The promise itself: while a claim stands, nothing older than the budget is missing.
@@ -292,7 +295,7 @@ class World final : public BusSink {
   bool confirmed_ = false;
   bool stopped_ = false;
   bool based_ = false;
-  bool lost_ = false;    ///< this link has lost a number
+  bool holes_ = false;   ///< this link has lost a number, or one comes late
   bool forgot_ = false;  ///< the counter was lost since this link was made
   bool refuses_ = false;
   SteadyTime confirm_after_{};

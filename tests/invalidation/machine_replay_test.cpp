@@ -132,6 +132,11 @@ TEST_F(MachineReplay, WhatTheLogCannotGiveVoids) {
   EXPECT_TRUE(found(201, 6, {}));  // fewer were given than were applied
   EXPECT_THAT(sink_.take(), ElementsAre("gap 0 log_lost"));
   EXPECT_EQ(machine_->counters().resyncs_voided.load(), 1U);
+  settle_and_reconnect(7);
+  heartbeat(200, other, 1, 7);
+  sink_.take();
+  EXPECT_TRUE(found(201, 7, {logged(8, "a")}));  // more was logged than was given: there may be more yet
+  EXPECT_THAT(sink_.lines("gap"), ElementsAre("gap 0 log_lost"));
 }
 
 TEST_F(MachineReplay, AVoidedReplayGoesOnFromTheLinksOwnNumbers) {
