@@ -1,6 +1,9 @@
 # tiercache_test(NAME SOURCES ... [LIBS ...] [LABELS ...] [TIMEOUT seconds])
 # One GoogleTest executable; its cases become CTest tests named NAME.Suite.Case. Link the lab builds (tiercache::l1_lab ...).
 #
+# With TIERCACHE_UNITY_TESTS several sources of one executable are compiled as one: a name that is local to a file must be the only
+# one of its kind in the executable.
+#
 # Labels in use: stress (long; left out of `./run test`), concurrency (several threads; what runs under ThreadSanitizer),
 # redis (starts real redis-server processes), packaging (installs, and builds projects against the install),
 # model (threads of a checker of the memory model).

@@ -25,6 +25,7 @@ constexpr std::uint64_t sweep_interval = 4;  // stores
 
 // How finely what the threads share is counted: in small caches exactly.
 constexpr std::uint64_t tick_per = 2048, tick_batch_max = 64;  // ticks
+constexpr std::uint64_t asked_per = 4096;                      // expected entries for one that may wait to be told to the sketch
 constexpr std::uint64_t weight_batch_per = 8192;
 constexpr std::uint64_t clear_gap_per = 1024;  // see main_below_target()
 constexpr std::uint64_t hand_per = 512;
@@ -48,8 +49,7 @@ bool Eviction::create(const Options& options, std::uint64_t expected_entries, st
   const std::uint64_t all = options.capacity_objects != 0 ? options.capacity_objects : options.capacity_bytes;
   small_.open(all / weight_batch_per);
   main_.open(all / weight_batch_per);
-  // Another thread's stores do not know yet what waits: a small part of what the cache holds, and in a small one nothing does.
-  asked_limit_ = std::clamp<std::uint64_t>(expected_entries / 4096, 1, Turn::asked_max);
+  asked_limit_ = std::clamp<std::uint64_t>(expected_entries / asked_per, 1, Turn::asked_max);
   if (!stamp_pages_.map(buckets * stamps_bytes, options.huge_pages)) return false;
   stamps_ = reinterpret_cast<Stamp*>(stamp_pages_.data());  // zeroes are stamps
   if (!sketch_.create(expected_entries, options.huge_pages)) return false;
@@ -94,8 +94,8 @@ void Eviction::missed(std::uint32_t identity, Lane lane) noexcept {
   if (policy_ == Policy::lru) return;
   Turn& own = turn(lane);
   if (lane.own) {
-    // Its line is seldom near. So it is fetched now, and counted with others: before the next store asks how often. Counted at
-    // once, after each hit that counts, the processor would have no room to begin the next read meanwhile.
+    // Its line is seldom near. So it is fetched now, and counted later, with others: to count takes a hundred instructions, and
+    // with those behind each hit the processor could not begin the next read while this one waits for memory.
     sketch_.prefetch(identity);
     std::uint64_t waiting = own.asked_count.load(std::memory_order_relaxed);
     if (waiting == asked_limit_) {
@@ -528,6 +528,7 @@ Room Eviction::make_room(Core& core, Op& op, std::uint64_t bytes, Newcomer& newc
     count_it();
     return done(Room::made);
   }
+  if (adaptive && !newcomer.fresh) count_asked(lane);
   const bool has_to_earn = adaptive && newcomer.has_to_earn && newcomer.fresh && weighs > 1 && weighs > weight_max(core) / 64;
   if (newcomer.fresh && adaptive) {
     newcomer.queue = QueueOf::small;

@@ -112,6 +112,7 @@ bool Eviction::evict_of_view(Work& work, std::uint16_t view) noexcept {
 void Eviction::shrink(Core& core, Op& op) noexcept {
   Work work{core, op, core.options.now_ms()};
   const Newcomer nobody;
+  if (policy_ == Policy::adaptive) count_asked(op.lane());
   std::uint64_t idle = 0;
   while (core.budget.live() > core.budget.live_max() && idle <= 64 + core.bucket_count) {
     work.freed = 0;

@@ -152,6 +152,7 @@ class Race : public ::testing::TestWithParam<bool> {
   [[nodiscard]] static bool remedy() { return GetParam(); }
   RedisServer server;
 };
+
 #endif  // TIERCACHE_LAB
 
 }  // namespace tiercache::testing

@@ -42,6 +42,7 @@ TEST_P(LoaderVersusDatabaseWrite, Row2) {
   Gate gate(lab::Point::load_to_lease_fill);
   Instance a(instance_config(server.url()));
   Instance b(instance_config(server.url()));
+  b.wait_coherent();  // so that it is the token, not the epoch, that refuses the fill
   std::atomic<int> database{1};
   auto loader = std::async(std::launch::async, [&] {
     gate.arm();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How the two runs of a race are called.
+// How the two runs of a race are named.
 #pragma once
 
 #include <gtest/gtest.h>

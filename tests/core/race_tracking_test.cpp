@@ -9,7 +9,7 @@
 namespace tiercache::testing {
 namespace {
 
-using BusSource = invalidation::Source;
+using BusSource = invalidation::Source;  // Source is where a value comes from
 
 constexpr auto budget = 500ms;
 const std::string physical = "test:races:n:k";

@@ -116,6 +116,8 @@ TEST(Admission, WhatAThreadAskedForAndHasNotCountedYetCountsForItsNextFill) {
   EXPECT_EQ(t.fill(t.ticket("large"), "large", std::string(800000, 'x')), PutStatus::not_hot);
   for (int i = 0; i < 12; ++i) t.table->count_miss(t.hash("large"));
   EXPECT_EQ(t.fill(t.ticket("large"), "large", std::string(800000, 'x')), PutStatus::stored);
+  for (int i = 0; i < 17; ++i) t.table->count_miss(t.hash("larger"));  // one more than may wait
+  EXPECT_EQ(t.fill(t.ticket("larger"), "larger", std::string(800000, 'x')), PutStatus::stored);
   EXPECT_VALID(*t.table);
 }
 
